@@ -1,0 +1,1 @@
+"""The console: server-rendered pages, their fragments, and what they need from the rest."""

@@ -1,0 +1,154 @@
+"""What the console shows and what it asks for: the shapes behind the pages, and the port that fills them.
+
+Pages know nothing of SQL or of the log; api/pages/source.py fills these from the views, tests fill them by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+
+class WarningLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One warning in the list. `level`: blue, yellow, orange, red; `status`: draft, released, updated, cancelled, expired."""
+
+    warning_id: str
+    headline: str
+    level: str
+    status: str
+    event: str
+    drafted_by: str
+    released_by: str | None
+    effective_at: datetime
+    expires_at: datetime
+    updates: str | None
+    position: int
+
+
+class TreeLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One node of a warning's tree. Counts are people, rolled up over the node and all below it (`own_` without).
+
+    `state`: waiting (not concerned yet), told, delivered, acknowledged, relayed, escalated (silent, chased), asleep
+    (its people were told over its head). `late`: it answered after an escalation.
+    """
+
+    node_id: str
+    parent: str | None
+    depth: int
+    kind: str
+    name: str
+    country: str
+    lat: float
+    lon: float
+    state: str
+    late: bool
+    escalations: tuple[str, ...]
+    acknowledged_at: datetime | None
+    relayed_at: datetime | None
+    recipients: int
+    told: int
+    delivered: int
+    acknowledged: int
+    help: int
+    unreached: int
+    own_recipients: int
+    position: int
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures at the top: people, and messages sent by channel."""
+
+    recipients: int
+    told: int
+    delivered: int
+    acknowledged: int
+    help: int
+    unreached: int
+    nodes: int
+    nodes_acknowledged: int
+    nodes_relayed: int
+    nodes_escalated: int
+    sent: dict[str, int]
+    position: int
+
+
+class HelpLine(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who asked for help: the case that was opened. No name: opening it is an act of its own."""
+
+    case_id: str
+    node_id: str
+    node_name: str
+    person_id: str | None
+    status: str
+    opened_at: datetime
+
+
+class Who(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is looking. `may` are names of actions (domain/grants.py) that some grant of theirs allows somewhere."""
+
+    person_id: str
+    label: str
+    may: frozenset[str]
+
+
+class ConsoleSource(Protocol):
+    """Where pages read from. `language` is `zh` or `en`: names and headlines come in it where there is one."""
+
+    def warnings(self, who: Who, language: str) -> Sequence[WarningLine]: ...
+
+    def warning(self, who: Who, warning_id: str, language: str) -> WarningLine | None: ...
+
+    def texts(self, who: Who, warning_id: str) -> Sequence[tuple[str, str, str, str]]:
+        """(language, headline, description, instruction) of each text."""
+
+    def contact(self, who: Who, warning_id: str) -> tuple[str, str, str]:
+        """(hotline, mission, police)."""
+
+    def tree(self, who: Who, warning_id: str, language: str, since: int = 0) -> Sequence[TreeLine]:
+        """The nodes that changed after position `since`, parents before children; all of them for 0."""
+
+    def summary(self, who: Who, warning_id: str) -> Summary: ...
+
+    def help(self, who: Who, warning_id: str, language: str) -> Sequence[HelpLine]: ...
+
+    def position(self) -> int:
+        """The log position that all of this shows."""
+
+    async def changed(self, after: int) -> int:
+        """Returns the new position once the views stand at one above `after`."""
+
+
+class ConsoleDesk(Protocol):
+    """What pages can do. Each raises domain.errors.FenghuoError where it may or can not be done."""
+
+    async def draft(self, who: Who, form: DraftForm) -> str:
+        """A new draft; its id."""
+
+    async def draft_from_cap(self, who: Who, data: bytes) -> str: ...
+
+    async def release(self, who: Who, warning_id: str, *, break_glass: bool, reason: str) -> None: ...
+
+    async def cancel(self, who: Who, warning_id: str, *, reason: str) -> None: ...
+
+
+class DraftForm(msgspec.Struct, frozen=True, kw_only=True):
+    """The draft form as it was sent. Times are local to `zone` (IANA), as `YYYY-MM-DDTHH:MM`."""
+
+    level: str
+    event: str
+    headline_zh: str
+    description_zh: str
+    instruction_zh: str
+    headline_en: str
+    description_en: str
+    instruction_en: str
+    countries: str
+    area: str
+    hotline: str
+    mission: str
+    police: str
+    expires: str
+    zone: str

@@ -1,0 +1,116 @@
+"""The planner: a warning and its audience as of a log position, turned into shards. Pure, so planning twice is once.
+
+The ids of shards depend on the event that triggered the plan and on what the shard holds, never on when or where the
+planning ran. Who is told when is the level's rule: staff of every concerned node at once; the people at once (`direct`)
+or when their station relays, or when it sleeps through its escalation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+import msgspec
+
+from domain.events import Event, topic
+from domain.ids import derived
+from domain.people import STAFF, Channel, Person, Role
+from domain.rulepacks import LevelRule
+from domain.shards import SHARD_SIZE, Circle, Purpose, ShardPlanned
+from domain.stations import Hierarchy, Kind
+from domain.warnings import Target, WarningState
+
+
+@topic("plan.made")
+class PlanMade(Event, frozen=True, kw_only=True):
+    """The plan of one trigger is complete in the log; from here on the trigger is never planned again."""
+
+    trigger_event_id: str
+    warning_id: str
+    as_of: int
+    shards: int
+    recipients: int
+
+
+class Told(msgspec.Struct, frozen=True):
+    """One person to be told over one channel."""
+
+    node_id: str
+    circle: Circle
+    channel: Channel
+    language: str
+    person_id: str
+
+
+def concerned(target: Target, hierarchy: Hierarchy) -> list[str]:
+    """The nodes that a warning goes through, parents before children.
+
+    With countries named: the stations in those countries and the offices above them. Otherwise all below the nodes.
+    """
+    below = [node_id for top in target.nodes for node_id in hierarchy.subtree(top)]
+    if not target.countries:
+        return list(dict.fromkeys(below))
+    wanted = set(target.countries)
+    kept: set[str] = set()
+    for node_id in below:
+        node = hierarchy.nodes[node_id]
+        if node.kind is Kind.STATION and node.country in wanted:
+            kept.update(hierarchy.ancestors(node_id))
+    tops = [top for top in target.nodes if top in kept]
+    return [n for n in dict.fromkeys([*tops, *below]) if n in kept]
+
+
+def staff_told(people: Iterable[Person]) -> Iterator[Told]:
+    """Those who act for their node. Deputies are the reserve: they are told when the node stays silent."""
+    for person in people:
+        if person.role in STAFF and person.role is not Role.DEPUTY:
+            yield from _told(person, Circle.STAFF)
+
+
+def deputies_told(people: Iterable[Person]) -> Iterator[Told]:
+    for person in people:
+        if person.role is Role.DEPUTY:
+            yield from _told(person, Circle.STAFF)
+
+
+def people_told(people: Iterable[Person]) -> Iterator[Told]:
+    for person in people:
+        if person.role not in STAFF and person.role is not Role.AUDITOR:
+            yield from _told(person, Circle.PEOPLE)
+
+
+def plan(
+    told: Iterable[Told], *, trigger_event_id: str, warning: WarningState, rule: LevelRule, purpose: Purpose
+) -> list[ShardPlanned]:
+    """Shards of at most 500, the same for the same people in any order. Nobody is in a plan twice over one channel."""
+
+    def key(t: Told) -> tuple[str, str, str, str]:
+        return (t.node_id, t.circle, t.channel, t.language)
+
+    shards: list[ShardPlanned] = []
+    unique = {(t.person_id, t.channel): t for t in sorted(told, key=lambda t: (key(t), t.person_id))}
+    for (node_id, circle, channel, language), group in groupby(
+        sorted(unique.values(), key=lambda t: (key(t), t.person_id)), key
+    ):
+        recipients = [t.person_id for t in group]
+        for n, start in enumerate(range(0, len(recipients), SHARD_SIZE)):
+            shards.append(
+                ShardPlanned(
+                    shard_id=derived("shard", trigger_event_id, node_id, circle, channel, language, str(n)),
+                    warning_id=warning.warning_id,
+                    node_id=node_id,
+                    circle=Circle(circle),
+                    purpose=purpose,
+                    channel=Channel(channel),
+                    language=language,
+                    lane=rule.lane,
+                    recipients=tuple(recipients[start : start + SHARD_SIZE]),
+                    valid_until=warning.content.expires_at,
+                )
+            )
+    return shards
+
+
+def _told(person: Person, circle: Circle) -> Iterator[Told]:
+    for channel in person.channels:
+        yield Told(person.node_id, circle, channel, person.language, person.person_id)

@@ -1,0 +1,102 @@
+"""What the rooms need from the outside world, as protocols. infra implements them; tests hold every backend to them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from domain.events import Event, Recorded
+from domain.private import Sealed
+
+State = TypeVar("State")
+
+
+class Clock(Protocol):
+    """The only source of time."""
+
+    def now(self) -> datetime:
+        """The present moment in UTC."""
+
+    async def sleep_until(self, at: datetime) -> None:
+        """Returns once `now()` is `at` or later."""
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is behind an append and what led to it: the part of the metadata that the caller knows."""
+
+    actor: str
+    correlation_id: str
+    causation_id: str | None = None
+    grant_id: str | None = None
+    rule_pack_id: str | None = None
+    effective_at: datetime | None = None
+
+
+class Append(msgspec.Struct, frozen=True):
+    """Events for one stream, to follow `expected_version` (0: the stream is new)."""
+
+    stream: str
+    expected_version: int
+    events: Sequence[Event]
+
+
+class Log(Protocol):
+    """The append-only log."""
+
+    async def append(self, appends: Sequence[Append], origin: Origin) -> list[Recorded]:
+        """Stores all events of all streams, or none; returns once they are durable.
+
+        Raises VersionConflict where a stream has moved on, Unreachable where the database does not answer.
+        """
+
+    async def load(
+        self, stream: str, evolve: Callable[[State | None, Event], State | None]
+    ) -> tuple[State | None, int]:
+        """The folded state of a stream and its version (None, 0 where it has no events)."""
+
+    async def execute(
+        self,
+        stream: str,
+        evolve: Callable[[State | None, Event], State | None],
+        decide: Callable[[State | None], Sequence[Event]],
+        origin: Origin,
+    ) -> list[Recorded]:
+        """Loads, decides, appends; does it again where somebody else was first. What `decide` raises passes through."""
+
+    async def read(self, after: int, limit: int) -> list[Recorded]:
+        """Events with positions above `after`, in order, at most `limit`."""
+
+    async def last_position(self) -> int:
+        """The highest position in the log, 0 while it is empty."""
+
+    def follow(self, after: int) -> AsyncIterator[list[Recorded]]:
+        """Batches of events above `after`, for ever, as they are appended."""
+
+
+class Vault(Protocol):
+    """Keys of persons, kept outside the log, and what only the vault may know."""
+
+    def seal(self, key_id: str, bound_to: str, fields: dict[str, Any]) -> Sealed:
+        """Seals with the key of `key_id`, made on first use. Raises Refused where that key was destroyed."""
+
+    def open(self, sealed: Sealed) -> dict[str, Any] | None:
+        """What was sealed; None where the key was destroyed. Raises VerificationFailed where the box was altered."""
+
+    def forget(self, key_id: str) -> None:
+        """Destroys the key and every address known for it."""
+
+    def remember_address(self, kind: str, address: str, person_id: str) -> None:
+        """Notes whose address this is, as a keyed digest."""
+
+    def whose(self, kind: str, address: str) -> str | None:
+        """The person who has this address."""
+
+
+class Contacts(Protocol):
+    """The sealed addresses of people, from the views."""
+
+    def sealed(self, person_ids: Sequence[str]) -> dict[str, Sealed]:
+        """The latest sealed contact of each; a person unknown or forgotten is absent."""

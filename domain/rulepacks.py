@@ -1,0 +1,131 @@
+"""Rule packs: the numbers and limits of a city's rules, as data with dates.
+
+Rules expire and differ by city (the Wenzhou guideline holds from 2022-05-30 for two years), so no number of theirs
+stands in code. Every event names the pack it was decided under; an old event is never judged by a newer pack.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from domain.errors import Refused
+from domain.events import Event, topic
+
+
+class Level(StrEnum):
+    """The four colours of domestic warnings (突发事件应对法, art. 64). They are not the ministry's reminder levels."""
+
+    BLUE = "blue"
+    YELLOW = "yellow"
+    ORANGE = "orange"
+    RED = "red"
+
+
+class Lane(StrEnum):
+    """Severity lanes of the dispatch: a lower lane never delays a higher one."""
+
+    EXTREME = "extreme"
+    HIGH = "high"
+    NORMAL = "normal"
+    DRILL = "drill"
+
+
+LANES = (Lane.EXTREME, Lane.HIGH, Lane.NORMAL, Lane.DRILL)
+
+OFFICIAL_REMINDERS = ("注意安全", "谨慎前往", "暂勿前往")
+"""领事保护与协助条例 art. 19: safety reminder levels are issued by the ministry and the missions alone."""
+
+
+class EscalationStep(msgspec.Struct, frozen=True):
+    """What is done `after_s` seconds of silence: tell the `deputy`, the `parent` office, or the people `direct`ly."""
+
+    after_s: int
+    action: str
+
+
+class LevelRule(msgspec.Struct, frozen=True, kw_only=True):
+    """How a warning of one level is carried.
+
+    `direct`: the people are told at once, beside their station; otherwise they are told when the station relays, or
+    when it sleeps through the escalation. `relay_on_acknowledge`: a station's acknowledgement is its order to relay.
+    """
+
+    lane: Lane
+    two_person: bool
+    direct: bool
+    relay_on_acknowledge: bool = True
+    escalation: tuple[EscalationStep, ...] = ()
+
+
+class RulePack(msgspec.Struct, frozen=True, kw_only=True):
+    """A city's rules in force from `effective_on` until `lapses_on` (local dates of `zone`)."""
+
+    rule_pack_id: str
+    title: str
+    issued_on: date
+    effective_on: date
+    lapses_on: date | None
+    zone: str
+    levels: dict[Level, LevelRule]
+    liaisons: tuple[int, int] = (2, 3)
+    term_years: int = 3
+
+    def in_force(self, at: datetime) -> bool:
+        day = at.astimezone(ZoneInfo(self.zone)).date()
+        return self.effective_on <= day and (self.lapses_on is None or day < self.lapses_on)
+
+
+@topic("rulepack.adopted")
+class RulePackAdopted(Event, frozen=True, kw_only=True):
+    pack: RulePack
+
+
+def adopt(state: RulePack | None, pack: RulePack) -> list[Event]:
+    """Adopts a pack once. Refused where the id is taken by other rules: a changed rule is a new pack."""
+    if state is None:
+        missing = [level.value for level in Level if level not in pack.levels]
+        if missing:
+            raise Refused("rulepack.level_missing", f"The rule pack says nothing about: {', '.join(missing)}.")
+        return [RulePackAdopted(pack=pack)]
+    if state == pack:
+        return []
+    raise Refused(
+        "rulepack.exists", f"Rule pack {pack.rule_pack_id} exists with other rules.", "Give the new one an id."
+    )
+
+
+def evolve(state: RulePack | None, event: Event) -> RulePack | None:
+    match event:
+        case RulePackAdopted(pack=pack):
+            return pack
+    return state
+
+
+def standard(ack_limit_s: int = 900) -> RulePack:
+    """The pack that a new installation starts with.
+
+    The guideline gives no hours for 及时 or 第一时间; the escalation times are a local rule and labelled as one.
+    """
+    steps = (
+        EscalationStep(ack_limit_s, "deputy"),
+        EscalationStep(ack_limit_s * 2, "parent"),
+        EscalationStep(ack_limit_s * 3, "direct"),
+    )
+    return RulePack(
+        rule_pack_id=f"standard-1-{ack_limit_s}",
+        title="本地默认规则 / local default rules",
+        issued_on=date(2022, 4, 28),
+        effective_on=date(2022, 5, 30),
+        lapses_on=None,
+        zone="Asia/Shanghai",
+        levels={
+            Level.BLUE: LevelRule(lane=Lane.NORMAL, two_person=True, direct=False, escalation=steps),
+            Level.YELLOW: LevelRule(lane=Lane.NORMAL, two_person=True, direct=False, escalation=steps),
+            Level.ORANGE: LevelRule(lane=Lane.HIGH, two_person=True, direct=False, escalation=steps),
+            Level.RED: LevelRule(lane=Lane.EXTREME, two_person=True, direct=True, escalation=steps),
+        },
+    )

@@ -1,0 +1,183 @@
+"""Shards: the unit of sending, and its ledger.
+
+A shard is at most 500 people of one node, told in one language over one channel. Its stream is a ledger: planned, leased by
+a worker, then for each chunk the intent before anything is sent and the outcomes after. An intent without
+outcomes after a crash is `unknown`, written down as such, and tried again: never silence, never an unexplained repeat.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from domain.errors import Refused
+from domain.events import Event, topic
+from domain.outcomes import Outcome, Reason, Row
+from domain.people import Channel
+from domain.rulepacks import Lane
+
+SHARD_SIZE = 500
+
+
+class Purpose(StrEnum):
+    """Why people are told: the warning itself, silence below them, or its withdrawal."""
+
+    NOTICE = "notice"
+    ESCALATION = "escalation"
+    CANCEL = "cancel"
+
+
+class Circle(StrEnum):
+    """`staff` act for their node, `people` are warned."""
+
+    STAFF = "staff"
+    PEOPLE = "people"
+
+
+@topic("shard.planned")
+class ShardPlanned(Event, frozen=True, kw_only=True):
+    shard_id: str
+    warning_id: str
+    node_id: str
+    circle: Circle
+    purpose: Purpose
+    channel: Channel
+    language: str
+    lane: Lane
+    recipients: tuple[str, ...]
+    valid_until: datetime
+
+
+@topic("shard.leased")
+class ShardLeased(Event, frozen=True, kw_only=True):
+    shard_id: str
+    worker: str
+    until: datetime
+
+
+@topic("shard.chunk_intended")
+class ChunkIntended(Event, frozen=True, kw_only=True):
+    """These recipients are about to be sent to."""
+
+    shard_id: str
+    indices: tuple[int, ...]
+
+
+@topic("shard.chunk_recorded")
+class ChunkRecorded(Event, frozen=True, kw_only=True):
+    shard_id: str
+    rows: tuple[Row, ...]
+
+
+@topic("shard.stopped")
+class ShardStopped(Event, frozen=True, kw_only=True):
+    """No further intent: the warning was withdrawn."""
+
+    shard_id: str
+    reason: Reason
+
+
+@topic("shard.receipts_recorded")
+class ReceiptsRecorded(Event, frozen=True, kw_only=True):
+    """What the provider said later of messages that it had accepted; in a stream of its own beside the ledger."""
+
+    shard_id: str
+    rows: tuple[Row, ...]
+
+
+class Shard(msgspec.Struct, frozen=True, kw_only=True):
+    """A shard's ledger, folded. `attempts` and `due` are by recipient index; `open` were intended and not recorded."""
+
+    plan: ShardPlanned
+    worker: str = ""
+    leased_until: datetime | None = None
+    attempts: dict[int, int] = {}
+    due: dict[int, datetime | None] = {}
+    open: frozenset[int] = frozenset()
+    stopped: bool = False
+
+    @property
+    def finished(self) -> bool:
+        return not self.open and (self.stopped or not self.due)
+
+    def ready(self, now: datetime) -> list[int]:
+        """Recipients to be sent to now, first attempts first."""
+        if self.stopped:
+            return []
+        return [i for i, at in self.due.items() if i not in self.open and (at is None or at <= now)]
+
+    def next_due(self) -> datetime | None:
+        """When the next retry is due, where only retries are left."""
+        return min((at for i, at in self.due.items() if at is not None and i not in self.open), default=None)
+
+
+def lease(state: Shard | None, *, worker: str, now: datetime, until: datetime) -> list[Event]:
+    """Takes the shard for `worker`. Refused while another worker's lease runs, or when nothing is left to do."""
+    shard = _existing(state)
+    if shard.finished:
+        raise Refused("shard.finished", "Nothing is left to do.")
+    if shard.worker not in ("", worker) and shard.leased_until is not None and now < shard.leased_until:
+        raise Refused("shard.leased", "Another worker holds this shard.")
+    return [ShardLeased(shard_id=shard.plan.shard_id, worker=worker, until=until)]
+
+
+def in_doubt(state: Shard, *, retry_at: datetime | None) -> list[Event]:
+    """What a new holder writes first: whatever was intended and never recorded is unknown."""
+    if not state.open:
+        return []
+    rows = tuple(
+        Row(i, Outcome.UNKNOWN, state.attempts.get(i, 0) + 1, Reason.CRASH, "", retry_at) for i in sorted(state.open)
+    )
+    return [ChunkRecorded(shard_id=state.plan.shard_id, rows=rows)]
+
+
+def intend(state: Shard, indices: tuple[int, ...]) -> list[Event]:
+    if state.stopped:
+        raise Refused("shard.stopped", "The warning was withdrawn.")
+    return [ChunkIntended(shard_id=state.plan.shard_id, indices=indices)]
+
+
+def record(state: Shard, rows: tuple[Row, ...]) -> list[Event]:
+    stray = [row.index for row in rows if row.index not in state.open]
+    if stray:
+        raise Refused("shard.not_intended", f"Recipients {stray} were not intended.")
+    return [ChunkRecorded(shard_id=state.plan.shard_id, rows=rows)]
+
+
+def stop(state: Shard | None) -> list[Event]:
+    shard = _existing(state)
+    if shard.stopped or not (shard.due or shard.open):
+        return []
+    return [ShardStopped(shard_id=shard.plan.shard_id, reason=Reason.STOPPED)]
+
+
+def evolve(state: Shard | None, event: Event) -> Shard | None:
+    match event:
+        case ShardPlanned():
+            return Shard(plan=event, due=dict.fromkeys(range(len(event.recipients))))
+        case ShardLeased() if state:
+            return msgspec.structs.replace(state, worker=event.worker, leased_until=event.until)
+        case ChunkIntended() if state:
+            return msgspec.structs.replace(state, open=state.open | frozenset(event.indices))
+        case ChunkRecorded() if state:
+            attempts, due = dict(state.attempts), dict(state.due)
+            for row in event.rows:
+                attempts[row.index] = row.attempt
+                if row.retry_at is None:
+                    due.pop(row.index, None)
+                else:
+                    due[row.index] = row.retry_at
+            return msgspec.structs.replace(
+                state, attempts=attempts, due=due, open=state.open - {row.index for row in event.rows}
+            )
+        case ShardStopped() if state:
+            return msgspec.structs.replace(state, stopped=True)
+    return state
+
+
+def _existing(state: Shard | None) -> Shard:
+    if state is None:
+        raise Refused("shard.unknown", "There is no such shard.")
+    return state

@@ -1,0 +1,313 @@
+"""Warnings: drafted, released by a second person or by breaking the glass, updated, cancelled, expired.
+
+A released warning never changes. A correction is a warning of its own that names the one it updates (CAP 1.2 `Update`
+with `references`), a withdrawal is an event after which nothing else happens to it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from domain.errors import InvalidInput, Refused
+from domain.events import Event, topic
+from domain.rulepacks import OFFICIAL_REMINDERS, Level, RulePack
+
+MAX_TEXT = 20_000  # characters of one text field; a text message is far shorter, a web page is not longer
+MAX_TEXTS = 40  # languages of one warning
+MAX_AREA_POINTS = 10_000
+
+
+class Text(msgspec.Struct, frozen=True, kw_only=True):
+    """The words of a warning in one language (RFC 5646 tag, as CAP 1.2 `info/language`)."""
+
+    language: str
+    headline: str
+    description: str = ""
+    instruction: str = ""
+
+
+class ContactCard(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom to call, printed on every warning (E15: the hotline does not replace the mission or the local police).
+
+    Numbers are dated data (59913991 became 65612308): `valid_from` says since when these hold.
+    """
+
+    hotline: str
+    mission: str
+    police: str
+    valid_from: datetime
+    web: str = ""
+
+
+class Area(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where it applies. Polygons are rings of (latitude, longitude), circles (latitude, longitude, radius in km)."""
+
+    description: str
+    polygons: tuple[tuple[tuple[float, float], ...], ...] = ()
+    circles: tuple[tuple[float, float, float], ...] = ()
+    geocodes: tuple[tuple[str, str], ...] = ()
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whom it concerns: all below the given nodes, kept to the given countries (ISO 3166 alpha-2) where any are named."""
+
+    nodes: tuple[str, ...]
+    countries: tuple[str, ...] = ()
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where it comes from: `own`, a `cap` message (sender, identifier, sent), or an `official` reminder re-issued."""
+
+    kind: str = "own"
+    sender: str = ""
+    identifier: str = ""
+    sent: str = ""
+    sha256: str = ""
+    reference: str = ""
+
+
+class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All that a warning says. Valid from `effective_at` until `expires_at` (UTC)."""
+
+    event: str
+    level: Level
+    texts: tuple[Text, ...]
+    area: Area
+    target: Target
+    contact: ContactCard
+    effective_at: datetime
+    expires_at: datetime
+    source: Source = Source()
+
+
+class Release(StrEnum):
+    TWO_PERSON = "two_person"
+    SINGLE = "single"
+    BREAK_GLASS = "break_glass"
+
+
+@topic("warning.drafted")
+class WarningDrafted(Event, frozen=True, kw_only=True):
+    warning_id: str
+    content: Content
+    drafted_by: str
+    updates: str | None = None
+
+
+@topic("warning.revised")
+class WarningRevised(Event, frozen=True, kw_only=True):
+    content: Content
+    revised_by: str
+
+
+@topic("warning.released")
+class WarningReleased(Event, frozen=True, kw_only=True):
+    """From here on the warning is sent. `reason` is required where the glass was broken."""
+
+    warning_id: str
+    release: Release
+    released_by: str
+    reason: str = ""
+
+
+@topic("warning.updated")
+class WarningUpdated(Event, frozen=True, kw_only=True):
+    """A later warning took this one's place."""
+
+    updated_by_warning: str
+
+
+@topic("warning.cancelled")
+class WarningCancelled(Event, frozen=True, kw_only=True):
+    warning_id: str
+    cancelled_by: str
+    reason: str
+    texts: tuple[Text, ...] = ()
+
+
+@topic("warning.expired")
+class WarningExpired(Event, frozen=True, kw_only=True):
+    warning_id: str
+
+
+class Status(StrEnum):
+    DRAFT = "draft"
+    RELEASED = "released"
+    UPDATED = "updated"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+ENDED = frozenset({Status.UPDATED, Status.CANCELLED, Status.EXPIRED})
+
+
+class WarningState(msgspec.Struct, frozen=True, kw_only=True):
+    """A warning as its events make it."""
+
+    warning_id: str
+    status: Status
+    content: Content
+    authors: tuple[str, ...]
+    updates: str | None = None
+    released_by: str | None = None
+
+
+def check_content(content: Content) -> None:
+    """Raises InvalidInput for what no warning may say, whoever drafts it."""
+
+    def bad(code: str, message: str) -> InvalidInput:
+        return InvalidInput(f"warning.{code}", message, "Correct the draft.")
+
+    if not content.texts or len(content.texts) > MAX_TEXTS:
+        raise bad("texts", f"A warning has between 1 and {MAX_TEXTS} texts, one a language.")
+    tags = [text.language.lower() for text in content.texts]
+    if len(set(tags)) != len(tags):
+        raise bad("language_twice", "Two texts have the same language.")
+    for text in content.texts:
+        if not text.headline.strip():
+            raise bad("headline", f"The headline in {text.language or 'an unnamed language'} is empty.")
+        if max(len(text.headline), len(text.description), len(text.instruction)) > MAX_TEXT:
+            raise bad("too_long", f"The text in {text.language} has a field of over {MAX_TEXT} characters.")
+        if content.source.kind != "official" and any(
+            word in part for word in OFFICIAL_REMINDERS for part in (text.headline, text.description, text.instruction)
+        ):
+            raise bad(
+                "official_level",
+                f"The text in {text.language} carries one of the ministry's reminder levels ({'、'.join(OFFICIAL_REMINDERS)}),"
+                " which only the ministry and the missions issue. Re-issue theirs with its reference instead.",
+            )
+    if content.source.kind == "official" and not content.source.reference:
+        raise bad("official_reference", "An official reminder is re-issued with the reference of the original.")
+    if not content.target.nodes:
+        raise bad("target", "A warning concerns at least one node of the hierarchy.")
+    if content.expires_at <= content.effective_at:
+        raise bad("validity", "A warning expires after it takes effect.")
+    if not (content.contact.hotline and content.contact.mission and content.contact.police):
+        raise bad("contact_card", "The contact card names the hotline, the mission and the local police.")
+    if sum(len(ring) for ring in content.area.polygons) > MAX_AREA_POINTS:
+        raise bad("area", f"The area has over {MAX_AREA_POINTS} points.")
+
+
+def draft(
+    state: WarningState | None, *, warning_id: str, content: Content, actor: str, parent: WarningState | None = None
+) -> list[Event]:
+    """A new draft. With `parent` it updates a released warning. Drafting the same again changes nothing."""
+    check_content(content)
+    if state is not None:
+        if state.content == content:
+            return []
+        raise Refused("warning.exists", f"Warning {warning_id} exists.", "Revise it, or draft under another id.")
+    if parent is not None and parent.status is not Status.RELEASED:
+        raise Refused(
+            "warning.parent_not_released",
+            f"Warning {parent.warning_id} is {parent.status}; only a released one is updated.",
+        )
+    return [
+        WarningDrafted(
+            warning_id=warning_id, content=content, drafted_by=actor, updates=parent.warning_id if parent else None
+        )
+    ]
+
+
+def revise(state: WarningState | None, *, content: Content, actor: str) -> list[Event]:
+    """New words for a draft; whoever touched them may not be the second person of its release."""
+    warning = _existing(state)
+    check_content(content)
+    if warning.status is not Status.DRAFT:
+        raise Refused("warning.released", "A released warning is not revised.", "Draft an update of it.")
+    return [] if warning.content == content else [WarningRevised(content=content, revised_by=actor)]
+
+
+def release(
+    state: WarningState | None, *, actor: str, pack: RulePack, at: datetime, break_glass: bool = False, reason: str = ""
+) -> list[Event]:
+    """Lets a draft go out: by someone who did not write it, or by breaking the glass with a reason."""
+    warning = _existing(state)
+    if warning.status is Status.RELEASED:
+        return []
+    _still(warning)
+    if at >= warning.content.expires_at:
+        raise Refused("warning.expired", "The draft's validity is over.", "Revise its expiry first.")
+    if break_glass:
+        if not reason.strip():
+            raise Refused(
+                "warning.reason_missing", "Breaking the glass needs a reason.", "Say why there is no second person."
+            )
+        how = Release.BREAK_GLASS
+    elif not pack.levels[warning.content.level].two_person:
+        how = Release.SINGLE
+    elif actor in warning.authors:
+        raise Refused(
+            "warning.second_person",
+            "A warning is released by somebody who did not write it.",
+            "Ask a second person, or break the glass with a reason.",
+        )
+    else:
+        how = Release.TWO_PERSON
+    return [WarningReleased(warning_id=warning.warning_id, release=how, released_by=actor, reason=reason.strip())]
+
+
+def mark_updated(state: WarningState | None, *, by_warning: str) -> list[Event]:
+    """What the release of an update does to the warning it updates."""
+    warning = _existing(state)
+    if warning.status is Status.UPDATED:
+        return []
+    _still(warning)
+    return [WarningUpdated(updated_by_warning=by_warning)]
+
+
+def cancel(state: WarningState | None, *, actor: str, reason: str, texts: tuple[Text, ...] = ()) -> list[Event]:
+    """Withdraws a warning. Exactly those whom it reached will be told. Cancelling twice changes nothing."""
+    warning = _existing(state)
+    if warning.status is Status.CANCELLED:
+        return []
+    _still(warning)
+    if not reason.strip():
+        raise Refused("warning.reason_missing", "A cancellation needs a reason.", "Say why it is withdrawn.")
+    return [WarningCancelled(warning_id=warning.warning_id, cancelled_by=actor, reason=reason.strip(), texts=texts)]
+
+
+def expire(state: WarningState | None, *, at: datetime) -> list[Event]:
+    """Ends a released warning whose validity is over; silent for any other."""
+    if state is None or state.status is not Status.RELEASED or at < state.content.expires_at:
+        return []
+    return [WarningExpired(warning_id=state.warning_id)]
+
+
+def evolve(state: WarningState | None, event: Event) -> WarningState | None:
+    """Folds one event. Events that do not concern a warning leave it as it is."""
+    match event:
+        case WarningDrafted():
+            return WarningState(
+                warning_id=event.warning_id,
+                status=Status.DRAFT,
+                content=event.content,
+                authors=(event.drafted_by,),
+                updates=event.updates,
+            )
+        case WarningRevised() if state:
+            authors = state.authors if event.revised_by in state.authors else (*state.authors, event.revised_by)
+            return msgspec.structs.replace(state, content=event.content, authors=authors)
+        case WarningReleased() if state:
+            return msgspec.structs.replace(state, status=Status.RELEASED, released_by=event.released_by)
+        case WarningUpdated() if state:
+            return msgspec.structs.replace(state, status=Status.UPDATED)
+        case WarningCancelled() if state:
+            return msgspec.structs.replace(state, status=Status.CANCELLED)
+        case WarningExpired() if state:
+            return msgspec.structs.replace(state, status=Status.EXPIRED)
+    return state
+
+
+def _existing(state: WarningState | None) -> WarningState:
+    if state is None:
+        raise Refused("warning.unknown", "There is no such warning.")
+    return state
+
+
+def _still(warning: WarningState) -> None:
+    if warning.status in ENDED:
+        raise Refused(f"warning.{warning.status}", f"The warning is {warning.status}; nothing more happens to it.")

@@ -1,0 +1,1 @@
+"""The command line `fenghuo`: one file a group of commands."""

@@ -1,0 +1,1 @@
+"""The append-only log: mapper, recorder, group-commit writer, proofs."""

@@ -1,0 +1,283 @@
+"""The log port on the `eventsourcing` library: its recorder and event store, with a group-commit writer in front.
+
+Pending appends of all callers are merged into one insert, so that one disk flush serves many. A conflict stays with the
+append that caused it. An append returns only when the recorder has committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import msgspec
+from eventsourcing.application import AggregateNotFoundError, Repository
+from eventsourcing.persistence import (
+    ApplicationRecorder,
+    EventStore,
+    IntegrityError,
+    PersistenceError,
+    StoredEvent,
+)
+
+from domain.errors import Unreachable, VersionConflict
+from domain.events import Event, Metadata, Recorded
+from domain.ports import Append, Clock, Origin
+from infra.log.mapper import EventMapper
+
+State = TypeVar("State")
+
+BATCH_EVENTS = 500  # above this an insert hangs in psycopg's pipeline mode while it holds the table lock
+BATCH_BYTES = 4 * 1024 * 1024
+POLL_S = 1.0  # a wake-up may come from another process, which cannot tell us
+
+
+class _Folded(msgspec.Struct):
+    """A state with its version, as the library's repository wants an aggregate to be."""
+
+    state: Any
+    version: int
+
+
+class _Pending:
+    __slots__ = ("done", "recorded", "size", "stored")
+
+    def __init__(self, recorded: list[Recorded], stored: list[StoredEvent], done: asyncio.Future[list[int]]) -> None:
+        self.recorded = recorded
+        self.stored = stored
+        self.size = sum(len(s.state) for s in stored)
+        self.done = done
+
+
+class EventLog:
+    """The log of one process. `start` before use, `close` after: what was accepted is committed by then.
+
+    `new_id` gives event ids; it and the clock come from outside, so that a test can fix both.
+    """
+
+    def __init__(
+        self,
+        recorder: ApplicationRecorder,
+        mapper: EventMapper,
+        clock: Clock,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+    ) -> None:
+        self.recorder = recorder
+        self.mapper = mapper
+        self.clock = clock
+        self._new_id = new_id
+        self._store: EventStore[str] = EventStore(mapper=mapper, recorder=recorder)  # type: ignore[arg-type]
+        self._repository: Repository[str] = Repository(self._store)
+        self._waiting: list[_Pending] = []
+        self._wake = asyncio.Event()
+        self._grown = asyncio.Event()
+        self._writer: asyncio.Task[None] | None = None
+        self._write_thread = ThreadPoolExecutor(1, "log-writer")
+        self._closing = False
+        self.batches = 0  # inserts so far: with the number of appends it tells how well commits are shared
+        self.write_s = 0.0  # seconds spent in inserts
+
+    async def start(self) -> None:
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write(), name="log-writer")
+
+    async def close(self) -> None:
+        """Commits what waits, then ends the writer."""
+        self._closing = True
+        self._wake.set()
+        if self._writer is not None:
+            await self._writer
+            self._writer = None
+        self._write_thread.shutdown()
+
+    # Writing ---------------------------------------------------------------------------------------------------------
+
+    async def append(self, appends: Sequence[Append], origin: Origin) -> list[Recorded]:
+        if self._closing or self._writer is None:
+            raise Unreachable("log.closed", "The log is closing.", "Try again in a moment.")
+        recorded: list[Recorded] = []
+        now = self.clock.now()
+        for append in appends:
+            for offset, event in enumerate(append.events, start=1):
+                metadata = Metadata(
+                    event_id=self._new_id(),
+                    recorded_at=now,
+                    actor=origin.actor,
+                    correlation_id=origin.correlation_id,
+                    causation_id=origin.causation_id,
+                    effective_at=origin.effective_at,
+                    grant_id=origin.grant_id,
+                    rule_pack_id=origin.rule_pack_id,
+                )
+                recorded.append(Recorded(append.stream, append.expected_version + offset, metadata, event))
+        if not recorded:
+            return []
+        stored = [self.mapper.to_stored_event(r) for r in recorded]
+        pending = _Pending(recorded, stored, asyncio.get_running_loop().create_future())
+        self._waiting.append(pending)
+        self._wake.set()
+        # A caller that goes away does not take back what it asked for: the write goes on.
+        positions = await asyncio.shield(pending.done)
+        return [msgspec.structs.replace(r, position=p) for r, p in zip(recorded, positions, strict=True)]
+
+    async def execute(
+        self,
+        stream: str,
+        evolve: Callable[[State | None, Event], State | None],
+        decide: Callable[[State | None], Sequence[Event]],
+        origin: Origin,
+    ) -> list[Recorded]:
+        for last in (False, False, False, False, True):
+            state, version = await self.load(stream, evolve)
+            events = decide(state)
+            if not events:
+                return []
+            try:
+                return await self.append([Append(stream, version, events)], origin)
+            except VersionConflict:
+                if last:
+                    raise
+        raise AssertionError("not reached")
+
+    async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._waiting:
+                if self._closing:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            batch = self._take()
+            try:
+                outcomes = await loop.run_in_executor(self._write_thread, self._insert, batch)
+            except Exception as error:  # a fault of the writer itself must reach every caller, and the writer goes on
+                outcomes = [error] * len(batch)
+            for pending, outcome in zip(batch, outcomes, strict=True):
+                if pending.done.done():
+                    continue
+                if isinstance(outcome, BaseException):
+                    pending.done.set_exception(outcome)
+                    pending.done.exception()  # the caller may be gone; that is no unhandled error
+                else:
+                    pending.done.set_result(outcome)
+            self._notify()
+
+    def _take(self) -> list[_Pending]:
+        events = size = count = 0
+        for pending in self._waiting:
+            events += len(pending.stored)
+            size += pending.size
+            if count and (events > BATCH_EVENTS or size > BATCH_BYTES):
+                break
+            count += 1
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        return batch
+
+    def _insert(self, batch: list[_Pending]) -> list[list[int] | BaseException]:
+        """In the writer's thread. One insert for all; where that conflicts, one for each, so the rest goes through."""
+        began = time.perf_counter()
+        try:
+            self.batches += 1
+            try:
+                positions = iter(self._insert_events([s for p in batch for s in p.stored]))
+                return [[next(positions) for _ in p.stored] for p in batch]
+            except IntegrityError as error:
+                if len(batch) == 1:
+                    return [_conflict(batch[0], error)]
+            outcomes: list[list[int] | BaseException] = []
+            for pending in batch:
+                try:
+                    self.batches += 1
+                    outcomes.append(list(self._insert_events(pending.stored)))
+                except IntegrityError as error:
+                    outcomes.append(_conflict(pending, error))
+            return outcomes
+        except PersistenceError as error:
+            fault = Unreachable("log.write_failed", f"The log could not be written: {error}.", "Nothing was accepted.")
+            fault.__cause__ = error
+            return [fault] * len(batch)
+        finally:
+            self.write_s += time.perf_counter() - began
+
+    def _insert_events(self, stored: list[StoredEvent]) -> Sequence[int]:
+        return self.recorder.insert_events(stored) or ()
+
+    def _notify(self) -> None:
+        self._grown.set()
+        self._grown = asyncio.Event()
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    async def load(
+        self, stream: str, evolve: Callable[[State | None, Event], State | None]
+    ) -> tuple[State | None, int]:
+        return await asyncio.to_thread(self.load_now, stream, evolve)
+
+    def load_now(self, stream: str, evolve: Callable[[State | None, Event], State | None]) -> tuple[State | None, int]:
+        """As `load`, for callers that are in a thread of their own."""
+
+        def project(folded: _Folded | None, events: Iterable[Any]) -> _Folded | None:
+            for recorded in events:
+                state = evolve(folded.state if folded else None, recorded.event)
+                folded = _Folded(state, recorded.version)
+            return folded
+
+        try:
+            folded = self._repository.get(stream, projector_func=project, deepcopy_from_cache=False)  # type: ignore[type-var]
+        except AggregateNotFoundError:
+            return None, 0
+        except PersistenceError as error:
+            raise Unreachable("log.read_failed", f"The log could not be read: {error}.") from error
+        return (folded.state, folded.version) if folded else (None, 0)
+
+    def stream(self, stream: str) -> list[Recorded]:
+        """All events of one stream."""
+        return [self.mapper.to_domain_event(s) for s in self.recorder.select_events(stream)]
+
+    async def read(self, after: int, limit: int) -> list[Recorded]:
+        return await asyncio.to_thread(self.read_now, after, limit)
+
+    def read_now(self, after: int, limit: int) -> list[Recorded]:
+        """As `read`, for callers that are in a thread of their own."""
+        try:
+            notifications = self.recorder.select_notifications(after, limit, inclusive_of_start=False)
+        except PersistenceError as error:
+            raise Unreachable("log.read_failed", f"The log could not be read: {error}.") from error
+        return [self.mapper.to_domain_event(n, n.id) for n in notifications]
+
+    async def last_position(self) -> int:
+        return await asyncio.to_thread(self.last_position_now)
+
+    def last_position_now(self) -> int:
+        return self.recorder.max_notification_id() or 0
+
+    async def grown(self) -> None:
+        """Returns when something was appended here, or after a second: another process may have written."""
+        try:
+            await asyncio.wait_for(self._grown.wait(), POLL_S)
+        except TimeoutError:
+            return
+
+    async def follow(self, after: int) -> AsyncIterator[list[Recorded]]:
+        while True:
+            grown = self._grown
+            batch = await self.read(after, BATCH_EVENTS)
+            if batch:
+                after = batch[-1].position
+                yield batch
+                continue
+            try:
+                await asyncio.wait_for(grown.wait(), POLL_S)
+            except TimeoutError:
+                continue
+
+
+def _conflict(pending: _Pending, error: Exception) -> VersionConflict:
+    streams = ", ".join(dict.fromkeys(r.stream for r in pending.recorded))
+    conflict = VersionConflict("log.conflict", f"Somebody else was first in {streams}.", "Read it again.")
+    conflict.__cause__ = error
+    return conflict

@@ -1,0 +1,1 @@
+"""Providers for demo and tests that speak the real protocols on loopback."""

@@ -1,0 +1,174 @@
+"""The vault: each person's key, the index of addresses, and the program's own secrets, in a database beside the log.
+
+Personal fields are sealed with AES-256-GCM under a key per person; the stream and version of the event are bound in as
+associated data. Person keys are stored wrapped by a master key that lies in a file of its own (mode 0600). Destroying
+a person's key is what forgetting means: the log stays whole and what was sealed becomes noise.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from domain.errors import Refused, VerificationFailed
+from domain.private import Sealed
+
+NONCE = 12
+CACHED_KEYS = 50_000
+
+
+class FileVault:
+    """The vault port on SQLite. Thread-safe. `randomness(n)` gives n bytes for keys and nonces."""
+
+    def __init__(self, folder: Path, randomness: Callable[[int], bytes] = os.urandom) -> None:
+        self._random = randomness
+        self._master = AESGCM(_secret_file(folder / "master.key", randomness))
+        self._lock = threading.RLock()
+        self._keys: dict[str, AESGCM | None] = {}
+        self._db = sqlite3.connect(folder / "vault.sqlite", isolation_level=None, check_same_thread=False, timeout=30)
+        (folder / "vault.sqlite").chmod(0o600)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA secure_delete=ON")
+        self._db.execute("CREATE TABLE IF NOT EXISTS person_key (key_id TEXT PRIMARY KEY, wrapped BLOB) WITHOUT ROWID")
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS address (digest BLOB PRIMARY KEY, person_id TEXT NOT NULL) WITHOUT ROWID"
+        )
+        self._db.execute("CREATE INDEX IF NOT EXISTS address_person ON address (person_id)")
+        self._db.execute("CREATE TABLE IF NOT EXISTS secret (name TEXT PRIMARY KEY, wrapped BLOB) WITHOUT ROWID")
+        self._pepper = self.secret("address-pepper")
+
+    def seal(self, key_id: str, bound_to: str, fields: dict[str, Any]) -> Sealed:
+        key = self._key(key_id, create=True)
+        if key is None:
+            raise Refused("person.forgotten", "The key of this person was destroyed; nothing more is kept of them.")
+        nonce = self._random(NONCE)
+        box = nonce + key.encrypt(nonce, msgspec.json.encode(fields), bound_to.encode())
+        return Sealed(key_id=key_id, bound_to=bound_to, box=base64.b64encode(box).decode())
+
+    def open(self, sealed: Sealed) -> dict[str, Any] | None:
+        key = self._key(sealed.key_id, create=False)
+        if key is None:
+            return None
+        box = base64.b64decode(sealed.box)
+        try:
+            plain = key.decrypt(box[:NONCE], box[NONCE:], sealed.bound_to.encode())
+        except InvalidTag as error:
+            raise VerificationFailed("vault.altered", f"The sealed data of {sealed.bound_to} was altered.") from error
+        fields: dict[str, Any] = msgspec.json.decode(plain)
+        return fields
+
+    def prepare(self, key_ids: list[str]) -> None:
+        """Makes missing keys in one transaction, ahead of a large import."""
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                for key_id in key_ids:
+                    self._key(key_id, create=True)
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                self._keys.clear()
+                raise
+
+    def forget(self, key_id: str) -> None:
+        with self._lock:
+            self._keys[key_id] = None
+            self._db.execute(
+                "INSERT INTO person_key VALUES (?, NULL) ON CONFLICT (key_id) DO UPDATE SET wrapped = NULL", (key_id,)
+            )
+            self._db.execute("DELETE FROM address WHERE person_id = ?", (key_id,))
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the old key must not linger in the write-ahead log
+
+    def remember_address(self, kind: str, address: str, person_id: str) -> None:
+        self.remember_addresses([(kind, address, person_id)])
+
+    def remember_addresses(self, rows: list[tuple[str, str, str]]) -> None:
+        """Many (kind, address, person id) in one transaction."""
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany(
+                "INSERT INTO address VALUES (?, ?) ON CONFLICT (digest) DO UPDATE SET person_id = excluded.person_id",
+                [(self._digest(kind, address), person_id) for kind, address, person_id in rows],
+            )
+            self._db.execute("COMMIT")
+
+    def whose(self, kind: str, address: str) -> str | None:
+        with self._lock:
+            row = self._db.execute(
+                "SELECT person_id FROM address WHERE digest = ?", (self._digest(kind, address),)
+            ).fetchone()
+        return None if row is None else str(row[0])
+
+    def secret(self, name: str, size: int = 32) -> bytes:
+        """A secret of the program's own (link signing, push keys), made on first use and kept."""
+        with self._lock:
+            row = self._db.execute("SELECT wrapped FROM secret WHERE name = ?", (name,)).fetchone()
+            if row is None:
+                self._db.execute(
+                    "INSERT OR IGNORE INTO secret VALUES (?, ?)",
+                    (name, self._wrap(f"secret/{name}", self._random(size))),
+                )
+                row = self._db.execute("SELECT wrapped FROM secret WHERE name = ?", (name,)).fetchone()
+            return self._unwrap(f"secret/{name}", row[0])
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def _key(self, key_id: str, *, create: bool) -> AESGCM | None:
+        with self._lock:
+            if key_id in self._keys:
+                return self._keys[key_id]
+            row = self._db.execute("SELECT wrapped FROM person_key WHERE key_id = ?", (key_id,)).fetchone()
+            if row is None and create:
+                self._db.execute(
+                    "INSERT OR IGNORE INTO person_key VALUES (?, ?)", (key_id, self._wrap(key_id, self._random(32)))
+                )
+                row = self._db.execute("SELECT wrapped FROM person_key WHERE key_id = ?", (key_id,)).fetchone()
+            key = None if row is None or row[0] is None else AESGCM(self._unwrap(key_id, row[0]))
+            if row is not None:
+                if len(self._keys) >= CACHED_KEYS:
+                    self._keys.clear()
+                self._keys[key_id] = key
+            return key
+
+    def _wrap(self, name: str, secret: bytes) -> bytes:
+        nonce = self._random(NONCE)
+        return nonce + self._master.encrypt(nonce, secret, name.encode())
+
+    def _unwrap(self, name: str, wrapped: bytes) -> bytes:
+        try:
+            return self._master.decrypt(wrapped[:NONCE], wrapped[NONCE:], name.encode())
+        except InvalidTag as error:
+            raise VerificationFailed(
+                "vault.master_key",
+                "The vault's master key does not fit the vault.",
+                "Restore master.key from its backup.",
+            ) from error
+
+    def _digest(self, kind: str, address: str) -> bytes:
+        return hmac.new(self._pepper, f"{kind}\x1f{address.strip().lower()}".encode(), hashlib.sha256).digest()
+
+
+def _secret_file(path: Path, randomness: Callable[[int], bytes]) -> bytes:
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_bytes()
+    with os.fdopen(handle, "wb") as file:
+        secret = randomness(32)
+        file.write(secret)
+        file.flush()
+        os.fsync(file.fileno())
+    return secret

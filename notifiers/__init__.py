@@ -1,0 +1,1 @@
+"""The channels that carry a warning to people, and the worker that drives them."""

@@ -1,0 +1,1 @@
+"""Current views folded from the log. Disposable: drop, replay, identical."""

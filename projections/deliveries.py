@@ -1,0 +1,290 @@
+"""The plan and what became of it: one row a shard (the dispatch queue), one row a recipient and channel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, Connection, Index, Integer, Text, bindparam, func, or_, select, update
+
+from domain.events import Recorded
+from domain.outcomes import REACHED, Outcome
+from domain.planning import Told
+from domain.people import Channel
+from domain.rulepacks import LANES
+from domain.shards import (
+    ChunkIntended,
+    ChunkRecorded,
+    Circle,
+    ReceiptsRecorded,
+    ShardLeased,
+    ShardPlanned,
+    ShardStopped,
+)
+from projections.projection import Projection, Utc, upsert
+
+PLANNED = "planned"
+STOPPED = "stopped"
+
+
+class Deliveries(Projection):
+    name = "deliveries"
+
+    def __init__(self, generation: int = 0) -> None:
+        super().__init__(generation)
+        self.shards = self.table(
+            "shards",
+            Column("shard_id", Text, primary_key=True),
+            Column("warning_id", Text, nullable=False, index=True),
+            Column("node_id", Text, nullable=False),
+            Column("circle", Text, nullable=False),
+            Column("purpose", Text, nullable=False),
+            Column("channel", Text, nullable=False),
+            Column("language", Text, nullable=False),
+            Column("lane", Integer, nullable=False),
+            Column("recipients", Integer, nullable=False),
+            Column("settled", Integer, nullable=False),
+            Column("open", Integer, nullable=False),
+            Column("status", Text, nullable=False),  # planned, leased, stopped, finished
+            Column("worker", Text, nullable=False),
+            Column("leased_until", Utc),
+            Column("next_due", Utc),
+            Column("planned_position", Integer, nullable=False),
+            Column("position", Integer, nullable=False),
+        )
+        Index(f"shards_queue_g{generation}", self.shards.c.status, self.shards.c.lane, self.shards.c.planned_position)
+        self.deliveries = self.table(
+            "deliveries",
+            Column("shard_id", Text, primary_key=True),
+            Column("idx", Integer, primary_key=True),
+            Column("warning_id", Text, nullable=False),
+            Column("person_id", Text, nullable=False),
+            Column("outcome", Text, nullable=False),
+            Column("reason", Text, nullable=False),
+            Column("attempt", Integer, nullable=False),
+            Column("provider_ref", Text, nullable=False),
+            Column("retry_at", Utc),
+            Column("position", Integer, nullable=False),
+        )
+        Index(f"deliveries_person_g{generation}", self.deliveries.c.person_id, self.deliveries.c.warning_id)
+        d = self.deliveries
+        self._record = (
+            update(d)
+            .where(d.c.shard_id == bindparam("b_shard"), d.c.idx == bindparam("b_idx"))
+            .values({name: bindparam(name) for name in ("outcome", "reason", "attempt", "provider_ref", "retry_at", "position")})
+        )
+        # A receipt says what became of a message that was accepted: it never undoes "delivered".
+        self._receipt = (
+            update(d)
+            .where(
+                d.c.shard_id == bindparam("b_shard"), d.c.idx == bindparam("b_idx"), d.c.outcome != Outcome.DELIVERED.value
+            )
+            .values({name: bindparam(name) for name in ("outcome", "reason", "position")})
+        )
+
+    def apply(self, events: Sequence[Recorded], db: Connection) -> None:
+        shards: dict[str, dict[str, Any]] = {}
+        new: list[dict[str, Any]] = []
+        updates: list[tuple[Any, dict[str, Any]]] = []
+        wanted = {e.shard_id for r in events if isinstance(e := r.event, _SHARD_EVENTS)}
+        if wanted:
+            shards = self._load(db, wanted)
+        for r in events:
+            event = r.event
+            if isinstance(event, ShardPlanned):
+                shards[event.shard_id] = _shard_row(event, r.position)
+                new.extend(_delivery_rows(event, r.position))
+            elif isinstance(event, _SHARD_EVENTS):
+                row = shards.get(event.shard_id)
+                if row is not None:
+                    _evolve_shard(row, r)
+                if isinstance(event, ChunkRecorded):
+                    updates.extend((self._record, _recorded_values(event.shard_id, o, r.position)) for o in event.rows)
+            elif isinstance(event, ReceiptsRecorded):
+                updates.extend((self._receipt, _receipt_values(event.shard_id, o, r.position)) for o in event.rows)
+        if new:
+            db.execute(self.deliveries.insert(), new)
+        _run_in_order(db, updates)
+        upsert(db, self.shards, list(shards.values()))
+
+    def _load(self, db: Connection, shard_ids: set[str]) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        ids = sorted(shard_ids)
+        for start in range(0, len(ids), 400):
+            query = select(self.shards).where(self.shards.c.shard_id.in_(ids[start : start + 400]))
+            found.update({row["shard_id"]: dict(row) for row in db.execute(query).mappings()})
+        return found
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def queue(self, db: Connection, now: datetime, worker: str, limit: int) -> list[dict[str, Any]]:
+        """Shards that have something to send now and that nobody else holds: highest lane first, oldest first."""
+        s = self.shards.c
+        query = (
+            select(self.shards)
+            .where(
+                s.status.in_((PLANNED, "leased")),
+                or_(s.leased_until.is_(None), s.worker == worker, s.leased_until < now),
+                or_(s.next_due.is_(None), s.next_due <= now),
+            )
+            .order_by(s.lane, s.planned_position)
+            .limit(limit)
+        )
+        return [dict(row) for row in db.execute(query).mappings()]
+
+    def next_due(self, db: Connection) -> datetime | None:
+        s = self.shards.c
+        due = db.execute(select(s.next_due).where(s.status.in_((PLANNED, "leased"))).order_by(s.next_due.asc()).limit(1))
+        return due.scalar()
+
+    def unfinished(self, db: Connection, warning_id: str) -> list[str]:
+        """Shards of a warning that may still send, or whose last sends have no outcome yet."""
+        s = self.shards.c
+        query = select(s.shard_id).where(
+            s.warning_id == warning_id,
+            s.purpose != "cancel",
+            or_(s.status.in_((PLANNED, "leased")), s.open > 0),
+        )
+        return list(db.execute(query.order_by(s.planned_position)).scalars())
+
+    def reached(self, db: Connection, warning_id: str) -> list[Told]:
+        """Whom a warning reached or may have reached: by node, circle, channel and the language that they got."""
+        s, d = self.shards.c, self.deliveries.c
+        query = (
+            select(s.node_id, s.circle, s.channel, s.language, d.person_id)
+            .join(self.deliveries, d.shard_id == s.shard_id)
+            .where(s.warning_id == warning_id, s.purpose != "cancel", d.outcome.in_([o.value for o in REACHED]))
+            .order_by(s.shard_id, d.idx)
+        )
+        return [
+            Told(node_id, Circle(circle), Channel(channel), language, person_id)
+            for node_id, circle, channel, language, person_id in db.execute(query)
+        ]
+
+    def latest_warning_of(self, db: Connection, person_id: str, channel: Channel) -> str | None:
+        """The warning that a person was last sent over a channel: what a bare reply is about."""
+        s, d = self.shards.c, self.deliveries.c
+        query = (
+            select(d.warning_id)
+            .join(self.shards, s.shard_id == d.shard_id)
+            .where(d.person_id == person_id, s.channel == channel.value, d.attempt > 0)
+            .order_by(s.planned_position.desc())
+            .limit(1)
+        )
+        return db.execute(query).scalar()
+
+    def counts(self, db: Connection, warning_id: str) -> list[tuple[str, str, str, int]]:
+        """(purpose, channel, outcome, how many) of a warning's deliveries."""
+        s, d = self.shards.c, self.deliveries.c
+        query = (
+            select(s.purpose, s.channel, d.outcome, func.count())
+            .join(self.deliveries, d.shard_id == s.shard_id)
+            .where(s.warning_id == warning_id)
+            .group_by(s.purpose, s.channel, d.outcome)
+            .order_by(s.purpose, s.channel, d.outcome)
+        )
+        return [(p, c, o, n) for p, c, o, n in db.execute(query)]
+
+    def page(self, db: Connection, warning_id: str, *, after: tuple[str, int], limit: int) -> list[dict[str, Any]]:
+        """Deliveries of a warning by (shard, index), after a given one."""
+        d = self.deliveries.c
+        query = (
+            select(self.deliveries)
+            .where(d.warning_id == warning_id, or_(d.shard_id > after[0], (d.shard_id == after[0]) & (d.idx > after[1])))
+            .order_by(d.shard_id, d.idx)
+            .limit(limit)
+        )
+        return [dict(row) for row in db.execute(query).mappings()]
+
+
+_SHARD_EVENTS = (ShardLeased, ChunkIntended, ChunkRecorded, ShardStopped)
+
+
+def _shard_row(event: ShardPlanned, position: int) -> dict[str, Any]:
+    return {
+        "shard_id": event.shard_id,
+        "warning_id": event.warning_id,
+        "node_id": event.node_id,
+        "circle": event.circle.value,
+        "purpose": event.purpose.value,
+        "channel": event.channel.value,
+        "language": event.language,
+        "lane": LANES.index(event.lane),
+        "recipients": len(event.recipients),
+        "settled": 0,
+        "open": 0,
+        "status": PLANNED,
+        "worker": "",
+        "leased_until": None,
+        "next_due": None,
+        "planned_position": position,
+        "position": position,
+    }
+
+
+def _delivery_rows(event: ShardPlanned, position: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "shard_id": event.shard_id,
+            "idx": i,
+            "warning_id": event.warning_id,
+            "person_id": person_id,
+            "outcome": PLANNED,
+            "reason": "",
+            "attempt": 0,
+            "provider_ref": "",
+            "retry_at": None,
+            "position": position,
+        }
+        for i, person_id in enumerate(event.recipients)
+    ]
+
+
+def _evolve_shard(row: dict[str, Any], r: Recorded) -> None:
+    row["position"] = r.position
+    match r.event:
+        case ShardLeased(worker=worker, until=until):
+            row.update(worker=worker, leased_until=until, status="leased")
+        case ChunkIntended(indices=indices):
+            row["open"] += len(indices)
+        case ChunkRecorded(rows=rows):
+            row["open"] -= len(rows)
+            row["settled"] += sum(o.retry_at is None for o in rows)
+            row["next_due"] = min((o.retry_at for o in rows if o.retry_at), default=None)
+            if row["status"] != STOPPED and row["settled"] >= row["recipients"]:
+                row["status"] = "finished"
+        case ShardStopped():
+            row["status"] = STOPPED
+
+
+def _recorded_values(shard_id: str, o: Any, position: int) -> dict[str, Any]:
+    return {
+        "b_shard": shard_id,
+        "b_idx": o.index,
+        "outcome": o.outcome.value,
+        "reason": o.reason.value,
+        "attempt": o.attempt,
+        "provider_ref": o.provider_ref,
+        "retry_at": o.retry_at,
+        "position": position,
+    }
+
+
+def _receipt_values(shard_id: str, o: Any, position: int) -> dict[str, Any]:
+    return {
+        "b_shard": shard_id,
+        "b_idx": o.index,
+        "outcome": o.outcome.value,
+        "reason": o.reason.value,
+        "position": position,
+    }
+
+
+def _run_in_order(db: Connection, updates: list[tuple[Any, dict[str, Any]]]) -> None:
+    """Runs updates in their order, in as few statements as the order allows."""
+    start = 0
+    for at in range(1, len(updates) + 1):
+        if at == len(updates) or updates[at][0] is not updates[start][0]:
+            db.execute(updates[start][0], [values for _, values in updates[start:at]])
+            start = at

@@ -1,0 +1,219 @@
+"""The directory: nodes, people, grants, credentials and rule packs as they are, and people as they were.
+
+People are kept by log position (`from_position`, `to_position`), so that an audience is the same whenever it is asked
+for as of a position. Contacts stay sealed here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Boolean, Column, Connection, Float, Index, Integer, Text, and_, or_, select, update
+
+from domain.events import Recorded
+from domain.grants import Grant, GrantGiven, GrantRevoked, GrantRole, Token, TokenEnded, TokenIssued, TokenKind
+from domain.people import Channel, ContactChanged, Person, PersonForgotten, PersonRegistered, Role
+from domain.private import Sealed
+from domain.rulepacks import RulePack, RulePackAdopted
+from domain.stations import Hierarchy, Kind, Node, NodeRegistered, Scope
+from projections.projection import Json, Projection, Utc, rows_by_key, upsert
+
+
+class Directory(Projection):
+    name = "directory"
+
+    def __init__(self, generation: int = 0) -> None:
+        super().__init__(generation)
+        self.nodes = self.table(
+            "nodes",
+            Column("node_id", Text, primary_key=True),
+            Column("kind", Text, nullable=False),
+            Column("parent", Text),
+            Column("name_zh", Text, nullable=False),
+            Column("name_en", Text, nullable=False),
+            Column("country", Text, nullable=False),
+            Column("lat", Float, nullable=False),
+            Column("lon", Float, nullable=False),
+            Column("zone", Text, nullable=False),
+            Column("scope", Text),
+            Column("position", Integer, nullable=False),
+        )
+        self.people = self.table(
+            "people",
+            Column("person_id", Text, primary_key=True),
+            Column("from_position", Integer, primary_key=True),
+            Column("to_position", Integer),
+            Column("node_id", Text, nullable=False),
+            Column("role", Text, nullable=False),
+            Column("language", Text, nullable=False),
+            Column("channels", Text, nullable=False),
+            Column("sealed", Json),
+        )
+        Index(f"people_node_g{generation}", self.people.c.node_id)
+        self.grants = self.table(
+            "grants",
+            Column("grant_id", Text, primary_key=True),
+            Column("person_id", Text, nullable=False, index=True),
+            Column("role", Text, nullable=False),
+            Column("node_id", Text, nullable=False),
+            Column("valid_from", Utc, nullable=False),
+            Column("valid_to", Utc),
+            Column("revoked_at", Utc),
+        )
+        self.tokens = self.table(
+            "tokens",
+            Column("digest", Text, primary_key=True),
+            Column("kind", Text, nullable=False),
+            Column("person_id", Text, nullable=False),
+            Column("valid_until", Utc, nullable=False),
+            Column("ended", Boolean, nullable=False),
+        )
+        self.rule_packs = self.table(
+            "rule_packs",
+            Column("rule_pack_id", Text, primary_key=True),
+            Column("position", Integer, nullable=False),
+            Column("pack", Json, nullable=False),
+        )
+        self._hierarchy: tuple[int, Hierarchy] | None = None
+
+    def apply(self, events: Sequence[Recorded], db: Connection) -> None:
+        people = _People(self, db)
+        for r in events:
+            match r.event:
+                case PersonRegistered() | ContactChanged() | PersonForgotten():
+                    people.apply(r)
+                case NodeRegistered(node=node):
+                    row = {**msgspec.structs.asdict(node), "kind": node.kind.value, "position": r.position}
+                    row["scope"] = node.scope.value if node.scope else None
+                    upsert(db, self.nodes, [row])
+                case GrantGiven(grant=grant):
+                    upsert(db, self.grants, [{**msgspec.structs.asdict(grant), "role": grant.role.value}])
+                case GrantRevoked(grant_id=grant_id, revoked_at=at):
+                    db.execute(update(self.grants).where(self.grants.c.grant_id == grant_id).values(revoked_at=at))
+                case TokenIssued(token=token):
+                    upsert(db, self.tokens, [{**msgspec.structs.asdict(token), "kind": token.kind.value}])
+                case TokenEnded(digest=digest):
+                    db.execute(update(self.tokens).where(self.tokens.c.digest == digest).values(ended=True))
+                case RulePackAdopted(pack=pack):
+                    row = {"rule_pack_id": pack.rule_pack_id, "position": r.position, "pack": msgspec.to_builtins(pack)}
+                    upsert(db, self.rule_packs, [row])
+        people.flush()
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def hierarchy(self, db: Connection) -> Hierarchy:
+        """The whole tree; nodes only ever grow in number, so it is read again only when they did."""
+        count = db.execute(select(self.nodes.c.position).order_by(self.nodes.c.position.desc()).limit(1)).scalar() or 0
+        if self._hierarchy is None or self._hierarchy[0] != count:
+            rows = db.execute(select(self.nodes).order_by(self.nodes.c.node_id)).mappings()
+            self._hierarchy = (count, Hierarchy([_node(row) for row in rows]))
+        return self._hierarchy[1]
+
+    def grants_of(self, db: Connection, person_id: str) -> list[Grant]:
+        rows = db.execute(
+            select(self.grants).where(self.grants.c.person_id == person_id).order_by(self.grants.c.grant_id)
+        ).mappings()
+        return [Grant(**{**row, "role": GrantRole(row["role"])}) for row in rows]
+
+    def token(self, db: Connection, digest: str) -> Token | None:
+        row = db.execute(select(self.tokens).where(self.tokens.c.digest == digest)).mappings().first()
+        return None if row is None else Token(**{**row, "kind": TokenKind(row["kind"])})
+
+    def rule_pack(self, db: Connection, at: datetime) -> RulePack | None:
+        """The pack in force at a moment: the latest adopted of those."""
+        rows = db.execute(select(self.rule_packs.c.pack).order_by(self.rule_packs.c.position.desc())).scalars()
+        for fields in rows:
+            pack = msgspec.convert(fields, RulePack)
+            if pack.in_force(at):
+                return pack
+        return None
+
+    def person(self, db: Connection, person_id: str) -> Person | None:
+        query = select(self.people).where(self.people.c.person_id == person_id, self.people.c.to_position.is_(None))
+        row = db.execute(query).mappings().first()
+        return None if row is None else _person(row)
+
+    def audience(self, db: Connection, node_ids: Sequence[str], as_of: int) -> Iterator[Person]:
+        """Everybody at these nodes as of a log position, by id."""
+        p = self.people.c
+        then = and_(p.from_position <= as_of, or_(p.to_position.is_(None), p.to_position > as_of))
+        for start in range(0, len(node_ids), 400):
+            query = select(self.people).where(p.node_id.in_(node_ids[start : start + 400]), then).order_by(p.person_id)
+            for row in db.execute(query).mappings():
+                yield _person(row)
+
+    def sealed(self, db: Connection, person_ids: Sequence[str]) -> dict[str, Sealed]:
+        """The latest sealed contact of each person; those unknown or forgotten are absent."""
+        rows = rows_by_key(db, self.people, self.people.c.person_id, person_ids, self.people.c.to_position.is_(None))
+        return {row["person_id"]: msgspec.convert(row["sealed"], Sealed) for row in rows if row["sealed"]}
+
+
+class _People:
+    """The versions of people that a batch adds and ends, gathered for two statements at the end of it."""
+
+    def __init__(self, view: Directory, db: Connection) -> None:
+        self.view, self.db = view, db
+        self.new: dict[tuple[str, int], dict[str, Any]] = {}
+        self.current: dict[str, dict[str, Any]] = {}
+
+    def apply(self, r: Recorded) -> None:
+        event = r.event
+        match event:
+            case PersonRegistered():
+                self._add(r, event.person_id, event.node_id, event.role.value, event.language, event.channels, event.personal)
+            case ContactChanged():
+                if before := self._end(event.person_id, r.position):
+                    self._add(
+                        r, event.person_id, before["node_id"], before["role"], event.language, event.channels, event.personal
+                    )
+            case PersonForgotten():
+                self._end(event.person_id, r.position)
+
+    def _add(
+        self, r: Recorded, person_id: str, node_id: str, role: str, language: str, channels: Sequence[Channel], sealed: Any
+    ) -> None:
+        row = {
+            "person_id": person_id,
+            "from_position": r.position,
+            "to_position": None,
+            "node_id": node_id,
+            "role": role,
+            "language": language,
+            "channels": ",".join(channels),
+            "sealed": msgspec.to_builtins(sealed),
+        }
+        self.new[person_id, r.position] = self.current[person_id] = row
+
+    def _end(self, person_id: str, position: int) -> dict[str, Any] | None:
+        row = self.current.pop(person_id, None)
+        if row is None:
+            p = self.view.people.c
+            query = select(self.view.people).where(p.person_id == person_id, p.to_position.is_(None))
+            found = self.db.execute(query).mappings().first()
+            row = dict(found) if found else None
+        if row is not None:
+            # The contact of an earlier version stays sealed in the log; the view needs the latest alone.
+            ended = {**row, "to_position": position, "sealed": None}
+            self.new[person_id, row["from_position"]] = ended
+        return row
+
+    def flush(self) -> None:
+        upsert(self.db, self.view.people, list(self.new.values()))
+
+
+def _node(row: Any) -> Node:
+    fields = {k: v for k, v in row.items() if k != "position"}
+    return Node(**{**fields, "kind": Kind(row["kind"]), "scope": Scope(row["scope"]) if row["scope"] else None})
+
+
+def _person(row: Any) -> Person:
+    return Person(
+        person_id=row["person_id"],
+        node_id=row["node_id"],
+        role=Role(row["role"]),
+        language=row["language"],
+        channels=tuple(Channel(c) for c in row["channels"].split(",") if c),
+    )

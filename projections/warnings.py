@@ -1,0 +1,150 @@
+"""Warnings as they stand: one row each, with what was decided by whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Column, Connection, Integer, Text, select
+
+from domain.events import Recorded
+from domain.warnings import (
+    Content,
+    Status,
+    WarningCancelled,
+    WarningDrafted,
+    WarningExpired,
+    WarningReleased,
+    WarningRevised,
+    WarningState,
+    WarningUpdated,
+)
+from projections.projection import Json, Projection, Utc, upsert
+
+
+class Warnings(Projection):
+    name = "warnings"
+
+    def __init__(self, generation: int = 0) -> None:
+        super().__init__(generation)
+        self.warnings = self.table(
+            "warnings",
+            Column("warning_id", Text, primary_key=True),
+            Column("status", Text, nullable=False),
+            Column("level", Text, nullable=False),
+            Column("content", Json, nullable=False),
+            Column("authors", Json, nullable=False),
+            Column("updates", Text),
+            Column("updated_by", Text),
+            Column("released_by", Text),
+            Column("release", Text),
+            Column("release_reason", Text),
+            Column("released_at", Utc),
+            Column("release_event_id", Text),
+            Column("rule_pack_id", Text),
+            Column("cancelled_by", Text),
+            Column("cancel_reason", Text),
+            Column("cancel_texts", Json),
+            Column("ended_at", Utc),
+            Column("drafted_at", Utc, nullable=False),
+            Column("version", Integer, nullable=False),
+            Column("drafted_position", Integer, nullable=False),
+            Column("position", Integer, nullable=False),
+        )
+
+    def apply(self, events: Sequence[Recorded], db: Connection) -> None:
+        changed: dict[str, dict[str, Any]] = {}
+
+        def row_of(r: Recorded) -> dict[str, Any] | None:
+            warning_id = r.stream.partition("-")[2]
+            if warning_id not in changed:
+                query = select(self.warnings).where(self.warnings.c.warning_id == warning_id)
+                found = db.execute(query).mappings().first()
+                if found is None:
+                    return None
+                changed[warning_id] = dict(found)
+            return changed[warning_id]
+
+        for r in events:
+            event = r.event
+            if isinstance(event, WarningDrafted):
+                changed[event.warning_id] = {
+                    **dict.fromkeys(self.warnings.c.keys()),
+                    "warning_id": event.warning_id,
+                    "status": Status.DRAFT.value,
+                    "level": event.content.level.value,
+                    "content": msgspec.to_builtins(event.content),
+                    "authors": [event.drafted_by],
+                    "updates": event.updates,
+                    "drafted_at": r.metadata.recorded_at,
+                    "version": r.version,
+                    "drafted_position": r.position,
+                    "position": r.position,
+                }
+                continue
+            change: dict[str, Any]
+            match event:
+                case WarningRevised():
+                    change = {"content": msgspec.to_builtins(event.content), "level": event.content.level.value}
+                case WarningReleased():
+                    change = {
+                        "status": Status.RELEASED.value,
+                        "released_by": event.released_by,
+                        "release": event.release.value,
+                        "release_reason": event.reason,
+                        "released_at": r.metadata.recorded_at,
+                        "release_event_id": r.metadata.event_id,
+                        "rule_pack_id": r.metadata.rule_pack_id,
+                    }
+                case WarningUpdated():
+                    change = {"status": Status.UPDATED.value, "updated_by": event.updated_by_warning}
+                case WarningCancelled():
+                    change = {
+                        "status": Status.CANCELLED.value,
+                        "cancelled_by": event.cancelled_by,
+                        "cancel_reason": event.reason,
+                        "cancel_texts": msgspec.to_builtins(event.texts),
+                    }
+                case WarningExpired():
+                    change = {"status": Status.EXPIRED.value}
+                case _:
+                    continue
+            row = row_of(r)
+            if row is None:
+                continue
+            if isinstance(event, WarningRevised) and event.revised_by not in row["authors"]:
+                row["authors"] = [*row["authors"], event.revised_by]
+            if isinstance(event, WarningUpdated | WarningCancelled | WarningExpired):
+                row["ended_at"] = r.metadata.recorded_at
+            row.update(change, version=r.version, position=r.position)
+        upsert(db, self.warnings, list(changed.values()))
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def one(self, db: Connection, warning_id: str) -> dict[str, Any] | None:
+        found = db.execute(select(self.warnings).where(self.warnings.c.warning_id == warning_id)).mappings().first()
+        return dict(found) if found else None
+
+    def page(self, db: Connection, *, before: int | None, limit: int) -> list[dict[str, Any]]:
+        """Newest first, from those drafted before a position."""
+        query = select(self.warnings).order_by(self.warnings.c.drafted_position.desc()).limit(limit)
+        if before is not None:
+            query = query.where(self.warnings.c.drafted_position < before)
+        return [dict(row) for row in db.execute(query).mappings()]
+
+    def state(self, db: Connection, warning_id: str) -> WarningState | None:
+        row = self.one(db, warning_id)
+        return None if row is None else state_of(row)
+
+
+def state_of(row: dict[str, Any]) -> WarningState:
+    """The domain's own shape of a row."""
+    return WarningState(
+        warning_id=row["warning_id"],
+        status=Status(row["status"]),
+        content=msgspec.convert(row["content"], Content),
+        authors=tuple(row["authors"]),
+        updates=row["updates"],
+        released_by=row["released_by"],
+    )
