@@ -43,9 +43,58 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _SAFE = frozenset(
-    "1 一 １ ok okay yes y safe 收到 已收到 安全 平安 我安全 我很安全 已读 知道了 好 好的 嗯 received ack sicuro seguro estoy-bien sto-bene si sí".split()
+    [
+        "1",
+        "一",
+        "ok",
+        "okay",
+        "yes",
+        "y",
+        "safe",
+        "收到",
+        "已收到",
+        "安全",
+        "平安",
+        "我安全",
+        "我很安全",
+        "我平安",
+        "已读",
+        "知道了",
+        "好",
+        "好的",
+        "嗯",
+        "received",
+        "ack",
+        "i am safe",
+        "i'm safe",
+        "seguro",
+        "segura",
+        "estoy bien",
+        "sicuro",
+        "sto bene",
+        "si",
+        "sí",
+        "sì",
+    ]
 )
-_HELP = frozenset("2 二 ２ help sos 救命 求助 需要帮助 帮助 救我 有危险 需要救助 ayuda aiuto socorro".split())
+_HELP = frozenset(
+    [
+        "2",
+        "二",
+        "help",
+        "sos",
+        "救命",
+        "求助",
+        "需要帮助",
+        "帮助",
+        "救我",
+        "有危险",
+        "需要救助",
+        "ayuda",
+        "aiuto",
+        "socorro",
+    ]
+)
 _HELP_PARTS = ("救命", "求助", "救我", "帮助", "need help", "help me", "sos", "ayuda", "aiuto", "socorro")
 _NOT = ("不需要帮助", "no help", "don't need help", "不用帮助", "无需帮助", "do not need help")
 
@@ -53,10 +102,9 @@ _NOT = ("不需要帮助", "no help", "don't need help", "不用帮助", "无需
 def interpret(text: str) -> Answer:
     """What somebody meant. A cry for help anywhere in the words wins; what is not clear is never taken for safe."""
     plain = unicodedata.normalize("NFKC", text).casefold().strip().strip("。.!！,，、?？ \"'“”()（）")
-    joined = "-".join(plain.split())
-    if plain in _HELP or joined in _HELP:
+    if plain in _HELP:
         return Answer.HELP
-    if plain in _SAFE or joined in _SAFE:
+    if plain in _SAFE:
         return Answer.SAFE
     if any(no in plain for no in _NOT):
         return Answer.UNCLEAR

@@ -1,6 +1,6 @@
 """Commands that carry an idempotency key: accepted once, answered the same ever after.
 
-The acceptance is an event beside those that the command caused, in the same append: either both are in the log, or none.
+The acceptance is an event beside those that the command caused, in the same append: both are in the log, or none.
 """
 
 from __future__ import annotations

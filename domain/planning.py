@@ -23,13 +23,18 @@ from domain.warnings import Target, WarningState
 
 @topic("plan.made")
 class PlanMade(Event, frozen=True, kw_only=True):
-    """The plan of one trigger is complete in the log; from here on the trigger is never planned again."""
+    """The plan of one trigger is complete in the log; from here on the trigger is never planned again.
+
+    `as_of` is the log position of the audience; `unreachable` counts, by node, those who should be told and have no
+    channel at all.
+    """
 
     trigger_event_id: str
     warning_id: str
     as_of: int
     shards: int
     recipients: int
+    unreachable: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class Told(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """Shards: the unit of sending, and its ledger.
 
-A shard is at most 500 people of one node, told in one language over one channel. Its stream is a ledger: planned, leased by
-a worker, then for each chunk the intent before anything is sent and the outcomes after. An intent without
+A shard is at most 500 people of one node, told in one language over one channel. Its stream is a ledger: planned,
+leased by a worker, then for each chunk the intent before anything is sent and the outcomes after. An intent without
 outcomes after a crash is `unknown`, written down as such, and tried again: never silence, never an unexplained repeat.
 """
 
@@ -93,8 +93,8 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True):
     plan: ShardPlanned
     worker: str = ""
     leased_until: datetime | None = None
-    attempts: dict[int, int] = {}
-    due: dict[int, datetime | None] = {}
+    attempts: dict[int, int] = msgspec.field(default_factory=dict)
+    due: dict[int, datetime | None] = msgspec.field(default_factory=dict)
     open: frozenset[int] = frozenset()
     stopped: bool = False
 

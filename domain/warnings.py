@@ -52,7 +52,7 @@ class Area(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whom it concerns: all below the given nodes, kept to the given countries (ISO 3166 alpha-2) where any are named."""
+    """Whom it concerns: all below the given nodes, kept to countries (ISO 3166 alpha-2) where any are named."""
 
     nodes: tuple[str, ...]
     countries: tuple[str, ...] = ()
@@ -176,7 +176,7 @@ def check_content(content: Content) -> None:
         ):
             raise bad(
                 "official_level",
-                f"The text in {text.language} carries one of the ministry's reminder levels ({'、'.join(OFFICIAL_REMINDERS)}),"
+                f"The text in {text.language} carries a reminder level of the ministry ({'、'.join(OFFICIAL_REMINDERS)}),"
                 " which only the ministry and the missions issue. Re-issue theirs with its reference instead.",
             )
     if content.source.kind == "official" and not content.source.reference:

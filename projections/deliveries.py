@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Index, Integer, Text, bindparam, func, or_, select, update
+from sqlalchemy import Column, Connection, Index, Integer, Text, and_, bindparam, case, func, or_, select, update
 
 from domain.events import Recorded
-from domain.outcomes import REACHED, Outcome
-from domain.planning import Told
+from domain.outcomes import REACHED, Outcome, Reason
 from domain.people import Channel
+from domain.planning import Told
 from domain.rulepacks import LANES
 from domain.shards import (
     ChunkIntended,
@@ -69,16 +69,27 @@ class Deliveries(Projection):
         )
         Index(f"deliveries_person_g{generation}", self.deliveries.c.person_id, self.deliveries.c.warning_id)
         d = self.deliveries
+        # A receipt can be recorded before the answer to the send that it is about; "accepted" then takes nothing back.
+        known = and_(
+            bindparam("outcome") == Outcome.ACCEPTED.value,
+            or_(d.c.outcome == Outcome.DELIVERED.value, d.c.reason == Reason.UNDELIVERED.value),
+        )
         self._record = (
             update(d)
             .where(d.c.shard_id == bindparam("b_shard"), d.c.idx == bindparam("b_idx"))
-            .values({name: bindparam(name) for name in ("outcome", "reason", "attempt", "provider_ref", "retry_at", "position")})
+            .values(
+                outcome=case((known, d.c.outcome), else_=bindparam("outcome")),
+                reason=case((known, d.c.reason), else_=bindparam("reason")),
+                **{name: bindparam(name) for name in ("attempt", "provider_ref", "retry_at", "position")},
+            )
         )
         # A receipt says what became of a message that was accepted: it never undoes "delivered".
         self._receipt = (
             update(d)
             .where(
-                d.c.shard_id == bindparam("b_shard"), d.c.idx == bindparam("b_idx"), d.c.outcome != Outcome.DELIVERED.value
+                d.c.shard_id == bindparam("b_shard"),
+                d.c.idx == bindparam("b_idx"),
+                d.c.outcome != Outcome.DELIVERED.value,
             )
             .values({name: bindparam(name) for name in ("outcome", "reason", "position")})
         )
@@ -135,7 +146,9 @@ class Deliveries(Projection):
 
     def next_due(self, db: Connection) -> datetime | None:
         s = self.shards.c
-        due = db.execute(select(s.next_due).where(s.status.in_((PLANNED, "leased"))).order_by(s.next_due.asc()).limit(1))
+        due = db.execute(
+            select(s.next_due).where(s.status.in_((PLANNED, "leased"))).order_by(s.next_due.asc()).limit(1)
+        )
         return due.scalar()
 
     def unfinished(self, db: Connection, warning_id: str) -> list[str]:
@@ -191,7 +204,9 @@ class Deliveries(Projection):
         d = self.deliveries.c
         query = (
             select(self.deliveries)
-            .where(d.warning_id == warning_id, or_(d.shard_id > after[0], (d.shard_id == after[0]) & (d.idx > after[1])))
+            .where(
+                d.warning_id == warning_id, or_(d.shard_id > after[0], (d.shard_id == after[0]) & (d.idx > after[1]))
+            )
             .order_by(d.shard_id, d.idx)
             .limit(limit)
         )
@@ -251,7 +266,9 @@ def _evolve_shard(row: dict[str, Any], r: Recorded) -> None:
         case ChunkRecorded(rows=rows):
             row["open"] -= len(rows)
             row["settled"] += sum(o.retry_at is None for o in rows)
-            row["next_due"] = min((o.retry_at for o in rows if o.retry_at), default=None)
+            retries = [o.retry_at for o in rows if o.retry_at]
+            waits_only = row["settled"] + row["open"] + len(retries) >= row["recipients"]
+            row["next_due"] = min(retries) if retries and waits_only else None
             if row["status"] != STOPPED and row["settled"] >= row["recipients"]:
                 row["status"] = "finished"
         case ShardStopped():

@@ -163,29 +163,44 @@ class _People:
         event = r.event
         match event:
             case PersonRegistered():
-                self._add(r, event.person_id, event.node_id, event.role.value, event.language, event.channels, event.personal)
+                self._add(
+                    r, event.person_id, event.node_id, event.role.value, event.language, event.channels, event.personal
+                )
             case ContactChanged():
                 if before := self._end(event.person_id, r.position):
                     self._add(
-                        r, event.person_id, before["node_id"], before["role"], event.language, event.channels, event.personal
+                        r,
+                        event.person_id,
+                        before["node_id"],
+                        before["role"],
+                        event.language,
+                        event.channels,
+                        event.personal,
                     )
             case PersonForgotten():
                 self._end(event.person_id, r.position)
 
     def _add(
-        self, r: Recorded, person_id: str, node_id: str, role: str, language: str, channels: Sequence[Channel], sealed: Any
+        self,
+        r: Recorded,
+        person_id: str,
+        node_id: str,
+        role: str,
+        language: str,
+        channels: Sequence[Channel],
+        sealed: Any,
     ) -> None:
         row = {
-            "person_id": person_id,
+            "person_id": event.person_id,
             "from_position": r.position,
             "to_position": None,
             "node_id": node_id,
             "role": role,
-            "language": language,
-            "channels": ",".join(channels),
-            "sealed": msgspec.to_builtins(sealed),
+            "language": event.language,
+            "channels": ",".join(event.channels),
+            "sealed": msgspec.to_builtins(event.personal),
         }
-        self.new[person_id, r.position] = self.current[person_id] = row
+        self.new[event.person_id, r.position] = self.current[event.person_id] = row
 
     def _end(self, person_id: str, position: int) -> dict[str, Any] | None:
         row = self.current.pop(person_id, None)

@@ -82,7 +82,9 @@ def upsert(db: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None
     keys = [column.name for column in table.primary_key.columns]
     changed = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in keys}
     db.execute(
-        statement.on_conflict_do_update(index_elements=keys, set_=changed) if changed else statement.on_conflict_do_nothing(),
+        statement.on_conflict_do_update(index_elements=keys, set_=changed)
+        if changed
+        else statement.on_conflict_do_nothing(),
         list(rows),
     )
 

@@ -159,7 +159,7 @@ def _read(node: Node, part: Part, path: str, reading: _Reading) -> dict[str, Any
         reached = max(reached, place)
         if seen[child.name] > 1 and not slot.many:
             if seen[child.name] == 2:
-                notes.error("cap.repeated", here, f"{path} has several {child.name}, but CAP allows at most one.")
+                notes.error("cap.repeated", here, f"{here} is one too many; CAP allows at most one {child.name}.")
             continue
         value = _value(child, slot, here, reading)
         if value is None:

@@ -32,13 +32,13 @@ def write(alert: Alert) -> bytes:
     XML cannot hold (times without offset or with fractions of a second, control characters, open polygons, unknown
     codes, spaces in identifiers, white space around short codes) and for more than `read` would take.
     """
+    lines = ['<?xml version="1.0" encoding="UTF-8"?>', f'<alert xmlns="{CAP_1_2}">']
+    lines += _part(alert, grammar.ALERT, "alert", "  ")
+    lines += ["</alert>", ""]
     points = sum(len(ring) for info in alert.info for area in info.area for ring in area.polygon)
     areas = sum(len(info.area) for info in alert.info)
     if len(alert.info) > grammar.MAX_INFOS or areas > grammar.MAX_AREAS or points > grammar.MAX_POINTS:
         raise CapWriteError("alert", "more infos, areas or polygon points than a reader takes")
-    lines = ['<?xml version="1.0" encoding="UTF-8"?>', f'<alert xmlns="{CAP_1_2}">']
-    lines += _part(alert, grammar.ALERT, "alert", "  ")
-    lines += ["</alert>", ""]
     if len(lines) > grammar.MAX_ELEMENTS:
         raise CapWriteError("alert", "more elements than a reader takes")
     data = "\n".join(lines).encode("utf-8")

@@ -1,0 +1,73 @@
+"""Words for the values that events and views carry: levels, statuses, states, kinds, steps, channels.
+
+An unknown value is shown as it is: a newer log must not break an older console.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from api.pages.i18n import N_
+
+LEVELS: Final = {
+    "blue": N_("Blue warning"),
+    "yellow": N_("Yellow warning"),
+    "orange": N_("Orange warning"),
+    "red": N_("Red warning"),
+}
+STATUSES: Final = {
+    "draft": N_("Draft"),
+    "released": N_("In force"),
+    "updated": N_("Replaced by an update"),
+    "cancelled": N_("Cancelled"),
+    "expired": N_("Expired"),
+}
+STATES: Final = {
+    "waiting": N_("Not yet concerned"),
+    "told": N_("Told"),
+    "delivered": N_("Delivered"),
+    "acknowledged": N_("Acknowledged"),
+    "relayed": N_("Relayed"),
+    "escalated": N_("Silent, chased"),
+    "asleep": N_("Asleep, bypassed"),
+}
+KINDS: Final = {
+    "duty_office": N_("Duty office"),
+    "county": N_("County office"),
+    "station": N_("Station"),
+}
+STEPS: Final = {
+    "deputy": N_("deputy told"),
+    "head": N_("head told"),
+    "parent": N_("parent office told"),
+    "voice": N_("called by voice"),
+    "direct": N_("people told directly"),
+}
+CASES: Final = {
+    "open": N_("Open"),
+    "opened": N_("Open"),
+    "reported": N_("Reported"),
+    "assigned": N_("Assigned"),
+    "tasked": N_("Tasked"),
+    "in_progress": N_("In progress"),
+    "verified": N_("Verified"),
+    "resolved": N_("Resolved"),
+    "closed": N_("Closed"),
+}
+CHANNELS: Final = {
+    "sms": N_("SMS"),
+    "voice": N_("Voice call"),
+    "email": N_("Email"),
+    "webpush": N_("Web push"),
+    "stream": N_("Live stream"),
+    "webhook": N_("Webhook"),
+}
+ALL: Final = {
+    "level": LEVELS,
+    "status": STATUSES,
+    "state": STATES,
+    "kind": KINDS,
+    "step": STEPS,
+    "case": CASES,
+    "channel": CHANNELS,
+}

@@ -1,0 +1,284 @@
+"""An SMS gateway on loopback that speaks Twilio's Messages API, with signed status callbacks and signed replies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiohttp import web
+from twilio.request_validator import RequestValidator
+
+from infra.sandbox.behaviour import Behaviour, Kind, Script
+from infra.sandbox.server import SandboxServer
+from infra.sandbox.tally import Tally
+
+E164 = re.compile(r"\+[1-9][0-9]{5,14}")
+POSTERS = 32  # callbacks under way at the same time
+TRIES = 6  # of one callback, before it is given up
+FIRST_WAIT_S = 0.05  # between two tries of a callback; doubles
+MOST_WAITING = 200_000  # callbacks in the queue; more are dropped and counted
+PROBLEMS = {
+    20003: "Authenticate",
+    20404: "The requested resource was not found",
+    20429: "Too Many Requests",
+    21211: "Invalid 'To' Phone Number",
+    21602: "Message body is required.",
+    21603: "A 'From' phone number is required.",
+    21609: "Invalid 'StatusCallback' URL",
+    21610: "Attempt to send to unsubscribed recipient",
+    21614: "'To' number is not a valid mobile number",
+    21617: "The concatenated message body exceeds the 1600 character limit.",
+    20500: "Internal Server Error",
+}
+
+
+class SmsMessage(msgspec.Struct, frozen=True):
+    """A message that the gateway took."""
+
+    sid: str
+    to: str
+    sender: str
+    body: str
+    at: datetime
+
+
+class SandboxSms:
+    """The gateway. `account_sid` and `auth_token` are what clients must send and callbacks are signed with."""
+
+    def __init__(
+        self,
+        account_sid: str,
+        auth_token: str,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        number: str = "+15005550006",
+        inbound_url: str | None = None,
+        discard: bool = False,
+        count: bool = False,
+        stats: Callable[[], dict[str, Any]] | None = None,
+    ) -> None:
+        self.account_sid = account_sid
+        self.number = number
+        self.inbound_url = inbound_url
+        self.tally: Tally[SmsMessage] = Tally(discard=discard, count=count)
+        self.script = Script()
+        self.callbacks_posted = 0
+        self.callbacks_lost = 0
+        self._auth_token = auth_token
+        self._authorization = aiohttp.BasicAuth(account_sid, auth_token).encode()
+        self._validator = RequestValidator(auth_token)  # type: ignore[no-untyped-call]
+        self._stats = stats or (lambda: {"sms": self.tally.stats()})
+        self._queue: asyncio.Queue[tuple[str, SmsMessage, Behaviour]] = asyncio.Queue(MOST_WAITING)
+        self._posters: list[asyncio.Task[None]] = []
+        self._session: aiohttp.ClientSession | None = None
+        self._server = SandboxServer(host, port)
+        self._server.app.router.add_post("/2010-04-01/Accounts/{account}/Messages.json", self._create)
+        self._server.app.router.add_get("/stats", self._show_stats)
+
+    async def start(self) -> None:
+        await self._server.start()
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=10), connector=aiohttp.TCPConnector(limit=POSTERS + 4)
+        )
+        self._posters = [asyncio.create_task(self._post_callbacks(self._session)) for _ in range(POSTERS)]
+
+    async def stop(self) -> None:
+        for task in self._posters:
+            task.cancel()
+        await asyncio.gather(*self._posters, return_exceptions=True)
+        self._posters = []
+        if self._session is not None:
+            await self._session.close()
+        await self._server.stop()
+
+    @property
+    def url(self) -> str:
+        return self._server.url
+
+    @property
+    def port(self) -> int:
+        return self._server.port
+
+    @property
+    def messages(self) -> list[SmsMessage]:
+        return self.tally.messages
+
+    def sent_to(self, number: str) -> list[SmsMessage]:
+        return [message for message in self.tally.messages if message.to == number]
+
+    def behave(self, number: str, behaviour: Behaviour) -> None:
+        self.script.behave(number, behaviour)
+
+    async def reply(self, from_number: str, text: str) -> int:
+        """A person writes back: posts to `inbound_url`, signed. Returns the HTTP status, 0 where nobody answered."""
+        if self.inbound_url is None:
+            return 0
+        sid = "SM" + secrets.token_hex(16)
+        return await self._post(
+            self.inbound_url,
+            {
+                "MessageSid": sid,
+                "SmsMessageSid": sid,
+                "SmsSid": sid,
+                "AccountSid": self.account_sid,
+                "From": from_number,
+                "To": self.number,
+                "Body": text,
+                "NumMedia": "0",
+                "NumSegments": "1",
+                "ApiVersion": "2010-04-01",
+            },
+        )
+
+    async def _create(self, request: web.Request) -> web.Response:
+        if not secrets.compare_digest(request.headers.get("Authorization", "").encode(), self._authorization.encode()):
+            return _problem(401, 20003)
+        if request.match_info["account"] != self.account_sid:
+            return _problem(404, 20404)
+        form = await request.post()
+        to, body, callback = (str(form.get(name, "")) for name in ("To", "Body", "StatusCallback"))
+        sender = str(form.get("From") or form.get("MessagingServiceSid") or "")
+        if not E164.fullmatch(to):
+            return _problem(400, 21211)
+        if not sender:
+            return _problem(400, 21603)
+        if not body:
+            return _problem(400, 21602)
+        if len(body) > 1600:
+            return _problem(400, 21617)
+        if callback and not callback.startswith(("http://", "https://")):
+            return _problem(400, 21609)
+        behaviour = self.script.next(to)
+        match behaviour.kind:
+            case Kind.REFUSE:
+                return _problem(400, behaviour.code or 21614)
+            case Kind.DEFER:
+                return _problem(429, behaviour.code or 20429, behaviour.retry_after_s)
+            case Kind.ERROR:
+                return _problem(behaviour.code or 500, 20500)
+        message = SmsMessage("SM" + secrets.token_hex(16), to, sender, body, datetime.now(UTC))
+        self.tally.add(to, message)
+        if callback:
+            self._enqueue(callback, message, behaviour)
+        match behaviour.kind:
+            case Kind.HANG:
+                return await self._server.hang(request)
+            case Kind.RESET:
+                return self._server.reset(request)
+            case Kind.SLOW:
+                await asyncio.sleep(behaviour.delay_s)
+        return _json(201, self._resource(message))
+
+    def _resource(self, message: SmsMessage) -> dict[str, Any]:
+        uri = f"/2010-04-01/Accounts/{self.account_sid}/Messages/{message.sid}"
+        date = format_datetime(message.at)
+        return {
+            "account_sid": self.account_sid,
+            "api_version": "2010-04-01",
+            "body": message.body,
+            "date_created": date,
+            "date_sent": None,
+            "date_updated": date,
+            "direction": "outbound-api",
+            "error_code": None,
+            "error_message": None,
+            "from": message.sender,
+            "messaging_service_sid": message.sender if message.sender.startswith("MG") else None,
+            "num_media": "0",
+            "num_segments": "1",
+            "price": None,
+            "price_unit": "USD",
+            "sid": message.sid,
+            "status": "queued",
+            "subresource_uris": {"media": f"{uri}/Media.json"},
+            "to": message.to,
+            "uri": f"{uri}.json",
+        }
+
+    def _enqueue(self, url: str, message: SmsMessage, behaviour: Behaviour) -> None:
+        try:
+            self._queue.put_nowait((url, message, behaviour))
+        except asyncio.QueueFull:
+            self.callbacks_lost += 1
+
+    async def _post_callbacks(self, session: aiohttp.ClientSession) -> None:
+        while True:
+            url, message, behaviour = await self._queue.get()
+            with contextlib.suppress(aiohttp.ClientError, OSError, ValueError):
+                await self._report(url, message, behaviour)
+
+    async def _report(self, url: str, message: SmsMessage, behaviour: Behaviour) -> None:
+        statuses = [("queued", 0), ("sent", 0)]
+        if behaviour.kind is Kind.UNDELIVERED:
+            statuses.append(("undelivered", behaviour.code or 30003))
+        elif behaviour.kind is not Kind.NEVER_DELIVERED:
+            statuses.append(("delivered", 0))
+        for status, code in statuses:
+            if behaviour.kind is Kind.LATE and status == "delivered":
+                await asyncio.sleep(behaviour.delay_s)
+            params = {
+                "MessageSid": message.sid,
+                "SmsSid": message.sid,
+                "MessageStatus": status,
+                "SmsStatus": status,
+                "To": message.to,
+                "From": message.sender,
+                "AccountSid": self.account_sid,
+                "ApiVersion": "2010-04-01",
+            }
+            if code:
+                params["ErrorCode"] = str(code)
+            for _ in range(2 if behaviour.kind is Kind.DUPLICATE else 1):
+                if await self._post(url, params):
+                    self.callbacks_posted += 1
+                else:
+                    self.callbacks_lost += 1
+
+    async def _post(self, url: str, params: dict[str, str]) -> int:
+        """Posts a signed form; tries again while the receiver is away or failing. Returns the last status, or 0."""
+        if self._session is None:
+            return 0
+        signature = self._validator.compute_signature(url, params)  # type: ignore[no-untyped-call]
+        status = 0
+        for attempt in range(TRIES):
+            if attempt:
+                await asyncio.sleep(FIRST_WAIT_S * 2**attempt)
+            try:
+                async with self._session.post(url, data=params, headers={"X-Twilio-Signature": signature}) as response:
+                    status = response.status
+            except (aiohttp.ClientError, TimeoutError):
+                status = 0
+            if 0 < status < 500:
+                return status
+        return status
+
+    async def _show_stats(self, _: web.Request) -> web.Response:
+        return _json(200, self._stats())
+
+
+def _json(status: int, value: Any) -> web.Response:
+    return web.Response(status=status, body=msgspec.json.encode(value), content_type="application/json")
+
+
+def _problem(status: int, code: int, retry_after_s: float | None = None) -> web.Response:
+    answer = _json(
+        status,
+        {
+            "code": code,
+            "message": PROBLEMS.get(code, "Unable to create record"),
+            "more_info": f"https://www.twilio.com/docs/errors/{code}",
+            "status": status,
+        },
+    )
+    if retry_after_s is not None:
+        answer.headers["Retry-After"] = f"{retry_after_s:g}"
+    return answer

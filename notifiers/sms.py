@@ -1,0 +1,237 @@
+"""Text messages through Twilio: sending, checking the signature of its callbacks, and reading them.
+
+Sources: the provider's Messages resource, its list of error codes, and its rule for signing callbacks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import aiohttp
+import msgspec
+from twilio.base import values
+from twilio.http.async_http_client import AsyncTwilioHttpClient
+from twilio.http.response import Response
+from twilio.request_validator import RequestValidator
+from twilio.rest import Client
+
+from domain.outcomes import Outcome, Reason
+from domain.people import Channel
+from notifiers.batch import accepted, in_doubt, refused, sendable, spread
+from notifiers.channel import LINK, Delivery, Rendered, Result
+from notifiers.net import failure, http_session, read_answer, retry_after_s
+
+E164 = re.compile(r"\+[1-9][0-9]{5,14}")
+LONGEST_BODY = 1600  # characters, the provider's limit
+LONGEST_VALIDITY_S = 36_000  # the provider's limit for how long it keeps trying
+
+REFUSALS: dict[int, tuple[Outcome, Reason]] = {
+    **dict.fromkeys((21211, 21214, 21217, 21265, 21266, 21401, 21421, 21614), (Outcome.REFUSED, Reason.BAD_ADDRESS)),
+    **dict.fromkeys((21219, 21408, 21608, 21610, 21612, 21613), (Outcome.REFUSED, Reason.BLOCKED)),
+    **dict.fromkeys((21602, 21605, 21617, 21619, 21620, 21623), (Outcome.REFUSED, Reason.CONTENT_REFUSED)),
+    **dict.fromkeys((14107, 20429, 21611, 63038), (Outcome.DEFERRED, Reason.RATE_LIMITED)),
+    # Our account, our sender or our callback address is at fault. An operator can mend that while the warning is
+    # still valid, so these wait instead of settling the recipient.
+    **dict.fromkeys(
+        (20003, 20005, 20404, 21212, 21213, 21603, 21606, 21609, 21659, 21660, 21661, 21703, 30002),
+        (Outcome.DEFERRED, Reason.CREDENTIALS),
+    ),
+}
+"""What the provider's error codes mean for one recipient, where it refused at once."""
+
+FAILURES: dict[int, Reason] = {
+    **dict.fromkeys((21211, 21614, 30005, 30006, 30009), Reason.BAD_ADDRESS),
+    **dict.fromkeys((21408, 21610, 21612, 30004, 30007, 30024, 30032, 30034), Reason.BLOCKED),
+    **dict.fromkeys((21617, 30019, 30011), Reason.CONTENT_REFUSED),
+    **dict.fromkeys((30002,), Reason.CREDENTIALS),
+    **dict.fromkeys((30001, 30022, 30027), Reason.RATE_LIMITED),
+    30036: Reason.VALIDITY_OVER,
+}
+"""What the error codes in callbacks mean; those not listed (30003, 30008 and the like) are plainly UNDELIVERED."""
+
+
+class SmsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The account to send with. `sender` is a number, an alphanumeric id or a messaging service (`MG…`)."""
+
+    account_sid: str
+    auth_token: str
+    sender: str
+    base_url: str = "https://api.twilio.com"
+    concurrency: int = 64  # requests in flight
+    timeout_s: float = 15.0  # for one request, all told
+    connect_timeout_s: float = 5.0
+
+    def __repr__(self) -> str:
+        return f"SmsSettings(base_url={self.base_url!r}, concurrency={self.concurrency})"
+
+
+class _Answered(Exception):
+    """An answer that is not 2xx. Twilio's own exception drops the headers, and Retry-After with them."""
+
+    def __init__(self, status: int, code: int, retry_after_s: float | None) -> None:
+        super().__init__(status, code)
+        self.status = status
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+
+class _HttpClient(AsyncTwilioHttpClient):
+    """The library's transport over a session of ours.
+
+    The library's own `request` logs URLs and headers, keeps the last request with the recipient in it, leaves answers
+    unclosed when cancelled and passes no usable timeout; hence another one.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, account_sid: str, auth_token: str) -> None:
+        super().__init__(pool_connections=False)
+        self._http = session
+        self._authorization = aiohttp.BasicAuth(account_sid, auth_token).encode()
+
+    async def request(  # type: ignore[override]  # the library's own is marked as plain, too
+        self,
+        method: str,
+        url: str,
+        params: dict[str, object] | None = None,
+        data: dict[str, object] | None = None,
+        headers: dict[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  (the library's signature; it never passes one)
+        allow_redirects: bool = False,
+    ) -> Response:
+        async with self._http.request(
+            method,
+            url,
+            params=params,  # type: ignore[arg-type]
+            data=data,
+            headers={**(headers or {}), "Authorization": self._authorization},
+            allow_redirects=False,
+        ) as response:
+            body = await read_answer(response)
+        if response.status not in range(200, 300):
+            raise _Answered(response.status, _error_code(body), retry_after_s(response.headers))
+        return Response(response.status, body.decode(errors="replace"), response.headers)
+
+
+def _error_code(body: bytes) -> int:
+    try:
+        code = msgspec.json.decode(body)["code"]
+    except (msgspec.DecodeError, LookupError, TypeError, ValueError):
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+class SmsNotifier:
+    """Sends `Rendered.short`, LINK replaced by the recipient's link, by the provider's Messages resource."""
+
+    channel = Channel.SMS
+
+    def __init__(self, settings: SmsSettings, chunk: int = 200) -> None:
+        self.chunk = chunk
+        self._settings = settings
+        self._gate = asyncio.Semaphore(settings.concurrency)
+        self._session: aiohttp.ClientSession | None = None
+        self._client: Client | None = None
+
+    async def send(self, rendered: Rendered, deliveries: Sequence[Delivery]) -> list[Result]:
+        """As Notifier.send. A body of more than LONGEST_BODY characters is refused here: cut short, it would lose
+        its link, which stands at the end."""
+        client = self._connected()
+        short = sendable(rendered.short)
+        validity_s = min(max(rendered.ttl_s, 1), LONGEST_VALIDITY_S)
+        service = self._settings.sender.startswith("MG")
+        sender = {"messaging_service_sid" if service else "from_": self._settings.sender}
+
+        async def one(delivery: Delivery) -> Result:
+            if not isinstance(delivery.address, str) or not E164.fullmatch(delivery.address):
+                return refused(delivery, Reason.BAD_ADDRESS)
+            body = short.replace(LINK, delivery.link)
+            if not body or len(body) > LONGEST_BODY:
+                return refused(delivery, Reason.CONTENT_REFUSED)
+            try:
+                async with asyncio.timeout(self._settings.timeout_s):
+                    message = await client.messages.create_async(
+                        to=delivery.address,
+                        body=body,
+                        status_callback=delivery.callback or values.unset,
+                        validity_period=validity_s,
+                        **sender,
+                    )
+            except _Answered as answer:
+                outcome, reason = _meaning(answer)
+                return Result(index=delivery.index, outcome=outcome, reason=reason, retry_after_s=answer.retry_after_s)
+            except (aiohttp.ClientError, OSError) as error:
+                outcome, reason = failure(error)
+                return Result(index=delivery.index, outcome=outcome, reason=reason)
+            except ValueError:  # 2xx, but no JSON: somebody answered, perhaps not the provider
+                return in_doubt(delivery, Reason.PROVIDER_ERROR)
+            if not isinstance(message.sid, str) or not message.sid:
+                return in_doubt(delivery, Reason.PROVIDER_ERROR)
+            return accepted(delivery, message.sid[:64])
+
+        return await spread(deliveries, self._gate, self._settings.concurrency, one)
+
+    def _connected(self) -> Client:
+        if self._client is None or self._session is None or self._session.closed:
+            settings = self._settings
+            self._session = http_session(connections=settings.concurrency, connect_timeout_s=settings.connect_timeout_s)
+            transport = _HttpClient(self._session, settings.account_sid, settings.auth_token)
+            # An empty `environment` keeps the library from reading edge and region from the process's own.
+            self._client = Client(  # type: ignore[no-untyped-call]
+                settings.account_sid, settings.auth_token, http_client=transport, environment={"TWILIO": ""}
+            )
+            self._client.api.base_url = settings.base_url.rstrip("/")
+        return self._client
+
+    async def close(self) -> None:
+        """As Notifier.close."""
+        session, self._session, self._client = self._session, None, None
+        if session is not None:
+            await session.close()
+
+
+def _meaning(answer: _Answered) -> tuple[Outcome, Reason]:
+    """429 says that nothing was taken; 5xx leaves it open whether the message is on its way."""
+    if answer.status == 429:
+        return Outcome.DEFERRED, Reason.RATE_LIMITED
+    if answer.status >= 500:
+        return Outcome.UNKNOWN, Reason.PROVIDER_ERROR
+    if answer.status in {401, 403} and answer.code not in REFUSALS:
+        return Outcome.DEFERRED, Reason.CREDENTIALS
+    if answer.status in {408, 425}:
+        return Outcome.DEFERRED, Reason.PROVIDER_BUSY
+    if answer.code in REFUSALS:
+        return REFUSALS[answer.code]
+    if answer.status < 400 or answer.status == 404:  # a redirect, or no such account: not the API we were told of
+        return Outcome.DEFERRED, Reason.CREDENTIALS
+    return Outcome.REFUSED, Reason.BLOCKED
+
+
+def verify_signature(auth_token: str, url: str, params: Mapping[str, Any], signature: str) -> bool:
+    """Whether a callback was signed with our token: HMAC-SHA1 over the URL as the provider sees it and the form.
+
+    `url` is the public address with its query, not what a proxy made of it. Never raises: what cannot be read is
+    not genuine.
+    """
+    try:
+        validator = RequestValidator(auth_token)  # type: ignore[no-untyped-call]
+        return bool(validator.validate(url, params, signature))  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError, LookupError):
+        return False
+
+
+def status_to_row(params: Mapping[str, str]) -> tuple[Outcome, Reason, str] | None:
+    """What a status callback says of a message: outcome, reason and the provider's id; None while it is under way."""
+    reference = params.get("MessageSid", "")[:64]
+    code = params.get("ErrorCode", "")
+    match params.get("MessageStatus"):
+        case "delivered" | "read":
+            return Outcome.DELIVERED, Reason.NONE, reference
+        case "undelivered" | "failed":
+            number = int(code) if code.isascii() and code.isdigit() else 0
+            return Outcome.REFUSED, FAILURES.get(number, Reason.UNDELIVERED), reference
+        case "canceled":
+            return Outcome.REFUSED, Reason.STOPPED, reference
+    return None

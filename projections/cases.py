@@ -1,0 +1,144 @@
+"""Cases as they stand, and the entries of each in order. Words about a person stay sealed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Column, Connection, Integer, Text, select, update
+
+from domain.cases import CaseActionRecorded, CaseClosed, CaseOpened, CaseTasked
+from domain.events import Recorded
+from projections.projection import Json, Projection, Utc
+
+
+class Cases(Projection):
+    name = "cases"
+
+    def __init__(self, generation: int = 0) -> None:
+        super().__init__(generation)
+        self.cases = self.table(
+            "cases",
+            Column("case_id", Text, primary_key=True),
+            Column("node_id", Text, nullable=False),
+            Column("warning_id", Text, index=True),
+            Column("person_id", Text),
+            Column("source", Text, nullable=False),
+            Column("status", Text, nullable=False),  # open, tasked, in_action, closed
+            Column("opened_at", Utc, nullable=False),
+            Column("closed_at", Utc),
+            Column("result", Text),
+            Column("version", Integer, nullable=False),
+            Column("opened_position", Integer, nullable=False, index=True),
+            Column("position", Integer, nullable=False),
+        )
+        self.entries = self.table(
+            "case_entries",
+            Column("case_id", Text, primary_key=True),
+            Column("version", Integer, primary_key=True),
+            Column("kind", Text, nullable=False),
+            Column("actor", Text, nullable=False),
+            Column("node_id", Text),
+            Column("place", Text, nullable=False),
+            Column("text", Text, nullable=False),
+            Column("sealed", Json),
+            Column("at", Utc, nullable=False),
+            Column("position", Integer, nullable=False),
+        )
+
+    def apply(self, events: Sequence[Recorded], db: Connection) -> None:
+        for r in events:
+            event, at = r.event, r.metadata.recorded_at
+            match event:
+                case CaseOpened():
+                    row = {
+                        "case_id": event.case_id,
+                        "node_id": event.node_id,
+                        "warning_id": event.warning_id,
+                        "person_id": event.person_id,
+                        "source": event.source.value,
+                        "status": "open",
+                        "opened_at": at,
+                        "closed_at": None,
+                        "result": None,
+                        "version": r.version,
+                        "opened_position": r.position,
+                        "position": r.position,
+                    }
+                    db.execute(self.cases.insert(), row)
+                    self._entry(db, r, event.case_id, "opened", event.opened_by, event.node_id, sealed=event.personal)
+                case CaseTasked():
+                    self._move(db, r, event.case_id, status="tasked")
+                    self._entry(db, r, event.case_id, "tasked", event.tasked_by, event.node_id, text=event.instruction)
+                case CaseActionRecorded():
+                    self._move(db, r, event.case_id, status="in_action")
+                    place = f"{event.place.city}, {event.place.country}" if event.place.city else event.place.country
+                    self._entry(
+                        db,
+                        r,
+                        event.case_id,
+                        event.kind.value,
+                        event.actor,
+                        event.node_id,
+                        place=place,
+                        sealed=event.personal,
+                    )
+                case CaseClosed():
+                    self._move(db, r, event.case_id, status="closed", closed_at=at, result=event.result)
+                    self._entry(db, r, event.case_id, "closed", event.closed_by, None, text=event.result)
+
+    def _move(self, db: Connection, r: Recorded, case_id: str, **values: Any) -> None:
+        db.execute(
+            update(self.cases)
+            .where(self.cases.c.case_id == case_id)
+            .values(version=r.version, position=r.position, **values)
+        )
+
+    def _entry(
+        self,
+        db: Connection,
+        r: Recorded,
+        case_id: str,
+        kind: str,
+        actor: str,
+        node_id: str | None,
+        *,
+        place: str = "",
+        text: str = "",
+        sealed: Any = None,
+    ) -> None:
+        row = {
+            "case_id": case_id,
+            "version": r.version,
+            "kind": kind,
+            "actor": actor,
+            "node_id": node_id,
+            "place": place,
+            "text": text,
+            "sealed": msgspec.to_builtins(sealed) if sealed is not None else None,
+            "at": r.metadata.recorded_at,
+            "position": r.position,
+        }
+        db.execute(self.entries.insert(), row)
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def one(self, db: Connection, case_id: str) -> dict[str, Any] | None:
+        row = db.execute(select(self.cases).where(self.cases.c.case_id == case_id)).mappings().first()
+        return dict(row) if row else None
+
+    def entries_of(self, db: Connection, case_id: str) -> list[dict[str, Any]]:
+        query = select(self.entries).where(self.entries.c.case_id == case_id).order_by(self.entries.c.version)
+        return [dict(row) for row in db.execute(query).mappings()]
+
+    def page(
+        self, db: Connection, *, before: int | None, limit: int, warning_id: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Newest first, from those opened before a position."""
+        query = select(self.cases).order_by(self.cases.c.opened_position.desc()).limit(limit)
+        if before is not None:
+            query = query.where(self.cases.c.opened_position < before)
+        if warning_id is not None:
+            query = query.where(self.cases.c.warning_id == warning_id)
+        return [dict(row) for row in db.execute(query).mappings()]

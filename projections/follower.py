@@ -1,0 +1,297 @@
+"""Keeps the views in step with the log: batches, the position beside the rows, rebuilding beside the old.
+
+A batch is one transaction: the rows of every view and the position that they stand for. A rebuild makes the next
+generation of a view's tables, fills them from the first event on, and becomes the one that is read in one transaction.
+The database of the views may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import msgspec
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    create_engine,
+    delete,
+    event,
+    insert,
+    inspect,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
+
+from domain.errors import Unreachable
+from domain.events import Recorded
+from projections.cases import Cases
+from projections.deliveries import Deliveries
+from projections.directory import Directory
+from projections.inbox import Inbox
+from projections.plans import Plans
+from projections.projection import Projection
+from projections.timers import Timers
+from projections.tree import Tree
+from projections.warnings import Warnings
+
+VIEWS: tuple[type[Projection], ...] = (Directory, Warnings, Plans, Deliveries, Tree, Inbox, Timers, Cases)
+P = TypeVar("P", bound=Projection)
+BATCH = 500  # events in one transaction
+Read = Callable[[int, int], Sequence[Recorded]]
+"""Events after a position, at most so many."""
+
+_meta = MetaData()
+_positions = Table(
+    "view_positions",
+    _meta,
+    Column("name", Text, primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("code_version", Integer, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("current", Integer, nullable=False),
+)
+
+
+class Views:
+    """All views of one database. One writer at a time in this process; another process is noticed by its position."""
+
+    def __init__(self, engine: Engine, views: Sequence[type[Projection]] = VIEWS) -> None:
+        self.engine = engine
+        self._writer = engine.execution_options(fenghuo_write=True)
+        self._classes = {cls.name: cls for cls in views}
+        self._writing = threading.Lock()
+        self._current: dict[str, Projection] = {}
+        self.position = 0
+        try:
+            self._open()
+        except DBAPIError as error:
+            raise Unreachable("views.open_failed", f"The views cannot be opened: {error.orig}.") from error
+
+    def _open(self) -> None:
+        _meta.create_all(self.engine)
+        with self._writing, self._writer.begin() as db:
+            rows = {row.name: row for row in db.execute(select(_positions).where(_positions.c.current == 1))}
+            for name, cls in self._classes.items():
+                row = rows.get(name)
+                if row is not None and row.code_version == cls.code_version:
+                    self._current[name] = cls(row.generation)
+                    self._current[name].metadata.create_all(db)
+                    continue
+                # New here, or its code would give other rows: it starts again, beside whatever stands there.
+                fresh = cls((row.generation if row else 0) + 1)
+                fresh.metadata.drop_all(db)
+                fresh.metadata.create_all(db)
+                db.execute(delete(_positions).where(_positions.c.name == name))
+                db.execute(
+                    insert(_positions).values(
+                        name=name, generation=fresh.generation, code_version=cls.code_version, position=0, current=1
+                    )
+                )
+                self._current[name] = fresh
+        with self.reading() as db:
+            self.position = self._lowest(db)
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection whose answers all come from one position."""
+        with self.engine.connect() as db:
+            yield db
+
+    @property
+    def directory(self) -> Directory:
+        return self._view(Directory)
+
+    @property
+    def warnings(self) -> Warnings:
+        return self._view(Warnings)
+
+    @property
+    def plans(self) -> Plans:
+        return self._view(Plans)
+
+    @property
+    def deliveries(self) -> Deliveries:
+        return self._view(Deliveries)
+
+    @property
+    def tree(self) -> Tree:
+        return self._view(Tree)
+
+    @property
+    def inbox(self) -> Inbox:
+        return self._view(Inbox)
+
+    @property
+    def timers(self) -> Timers:
+        return self._view(Timers)
+
+    @property
+    def cases(self) -> Cases:
+        return self._view(Cases)
+
+    def names(self) -> list[str]:
+        return sorted(self._current)
+
+    def view(self, name: str) -> Projection:
+        return self._current[name]
+
+    def _view(self, cls: type[P]) -> P:
+        return cast("P", self._current[cls.name])
+
+    # Following -------------------------------------------------------------------------------------------------------
+
+    def catch_up(self, read: Read, upto: int | None = None, on_batch: Callable[[int], None] | None = None) -> int:
+        """Folds what the log has beyond the views, to its end or to position `upto`; returns the position reached."""
+        with self._writing:
+            while True:
+                with self._writer.begin() as db:
+                    at = self._lowest(db, lock=True)
+                    events = read(at, BATCH)
+                    if upto is not None:
+                        events = [e for e in events if e.position <= upto]
+                    if events:
+                        self._fold(db, events)
+                if not events:
+                    self.position = max(at, self.position)
+                    return at
+                self.position = events[-1].position
+                if on_batch is not None:
+                    on_batch(self.position)
+
+    def _fold(self, db: Connection, events: Sequence[Recorded]) -> None:
+        positions = self._positions(db)
+        for name, view in self._current.items():
+            ahead = positions[name]
+            view.apply([e for e in events if e.position > ahead] if ahead >= events[0].position else events, db)
+        db.execute(
+            update(_positions)
+            .where(_positions.c.current == 1, _positions.c.position < events[-1].position)
+            .values(position=events[-1].position)
+        )
+
+    def _positions(self, db: Connection) -> dict[str, int]:
+        rows = db.execute(
+            select(_positions.c.name, _positions.c.generation, _positions.c.position).where(_positions.c.current == 1)
+        )
+        found: dict[str, int] = {}
+        for name, generation, position in rows:
+            if name in self._current:
+                found[name] = position
+                if self._current[name].generation != generation:  # another process has rebuilt it
+                    self._current[name] = self._classes[name](generation)
+        return found
+
+    def _lowest(self, db: Connection, *, lock: bool = False) -> int:
+        if lock and db.dialect.name == "postgresql":
+            db.execute(select(_positions).where(_positions.c.current == 1).with_for_update())
+        return min(self._positions(db).values(), default=0)
+
+    # Rebuilding ------------------------------------------------------------------------------------------------------
+
+    def rebuild(
+        self, read: Read, names: Sequence[str] | None = None, on_batch: Callable[[int], None] | None = None
+    ) -> None:
+        """Builds a new generation of the named views (all, for None) from the first event, then reads from it."""
+        for name in names or self.names():
+            self._rebuild(name, read, on_batch)
+
+    def _rebuild(self, name: str, read: Read, on_batch: Callable[[int], None] | None) -> None:
+        cls, old = self._classes[name], self._current[name]
+        fresh = cls(old.generation + 1)
+        with self._writing, self._writer.begin() as db:
+            # The generation before stays for readers of other processes, until the next rebuild.
+            cls(old.generation - 1).metadata.drop_all(db)
+            fresh.metadata.drop_all(db)
+            fresh.metadata.create_all(db)
+        at = 0
+        while True:
+            events = read(at, BATCH)
+            with self._writing, self._writer.begin() as db:
+                if events:
+                    fresh.apply(events, db)
+                    at = events[-1].position
+                behind = at < self._positions(db)[name]
+                if not events and not behind:
+                    db.execute(delete(_positions).where(_positions.c.name == name))
+                    db.execute(
+                        insert(_positions).values(
+                            name=name,
+                            generation=fresh.generation,
+                            code_version=cls.code_version,
+                            position=at,
+                            current=1,
+                        )
+                    )
+                    self._current[name] = fresh
+            if on_batch is not None:
+                on_batch(at)
+            if self._current[name] is fresh:
+                break
+        with self._writing, self._writer.begin() as db:
+            old.metadata.drop_all(db)
+
+    # Comparing -------------------------------------------------------------------------------------------------------
+
+    def fingerprints(self) -> dict[str, str]:
+        """A SHA-256 of every row of each view: equal for equal logs, whatever the generation or the database."""
+        with self.reading() as db:
+            return {name: fingerprint(self._current[name], db) for name in self.names()}
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def fingerprint(view: Projection, db: Connection) -> str:
+    digest = hashlib.sha256()
+    for table, row in view.dump(db):
+        digest.update(msgspec.json.encode((table, row), order="sorted"))
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def sqlite_views(path: Path | None) -> Engine:
+    """An engine on a file (WAL; not flushed at each commit, since a view that is lost is rebuilt), or in memory."""
+    if path is None:
+        engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    else:
+        engine = create_engine(
+            f"sqlite:///{path}", pool_size=8, max_overflow=32, connect_args={"timeout": 30, "check_same_thread": False}
+        )
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions are ours: see below
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute("PRAGMA cache_size=-65536")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # sqlite3 would begin at the first write. A reader wants one snapshot from its first query on; a writer wants
+        # the lock before it reads, since what it read could be outdated once it got the lock.
+        write = connection.get_execution_options().get("fenghuo_write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def wipe(engine: Engine) -> None:
+    """Drops every table of the views' database."""
+    with engine.begin() as db:
+        for name in inspect(db).get_table_names():
+            db.execute(text(f'DROP TABLE "{name}"'))

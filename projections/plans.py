@@ -1,0 +1,75 @@
+"""What has to be planned: events that call for a plan, until the plan is in the log. The planner works this list off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Column, Connection, Integer, Text, select, update
+
+from domain.events import Recorded
+from domain.planning import PlanMade
+from domain.relays import RelayEscalated, RelayPassed
+from domain.warnings import WarningCancelled, WarningReleased
+from projections.projection import Projection, upsert
+
+
+class Plans(Projection):
+    name = "plans"
+
+    def __init__(self, generation: int = 0) -> None:
+        super().__init__(generation)
+        self.triggers = self.table(
+            "triggers",
+            Column("event_id", Text, primary_key=True),
+            Column("kind", Text, nullable=False),  # released, passed, escalated, cancelled
+            Column("warning_id", Text, nullable=False),
+            Column("node_id", Text, nullable=False),
+            Column("action", Text, nullable=False),
+            Column("actor", Text, nullable=False),
+            Column("correlation_id", Text, nullable=False),
+            Column("position", Integer, nullable=False),
+            Column("planned", Integer, nullable=False, index=True),  # position of the plan, 0 while there is none
+        )
+
+    def apply(self, events: Sequence[Recorded], db: Connection) -> None:
+        new: list[dict[str, Any]] = []
+        done: list[tuple[str, int]] = []
+        for r in events:
+            match r.event:
+                case WarningReleased(warning_id=warning_id):
+                    new.append(_trigger(r, "released", warning_id))
+                case RelayPassed(warning_id=warning_id, node_id=node_id):
+                    new.append(_trigger(r, "passed", warning_id, node_id))
+                case RelayEscalated(warning_id=warning_id, node_id=node_id, action=action):
+                    new.append(_trigger(r, "escalated", warning_id, node_id, action))
+                case WarningCancelled(warning_id=warning_id):
+                    new.append(_trigger(r, "cancelled", warning_id))
+                case PlanMade(trigger_event_id=event_id):
+                    done.append((event_id, r.position))
+        upsert(db, self.triggers, new)
+        for event_id, position in done:
+            db.execute(update(self.triggers).where(self.triggers.c.event_id == event_id).values(planned=position))
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def pending(self, db: Connection, limit: int = 200) -> list[dict[str, Any]]:
+        """What waits for a plan, oldest first."""
+        query = (
+            select(self.triggers).where(self.triggers.c.planned == 0).order_by(self.triggers.c.position).limit(limit)
+        )
+        return [dict(row) for row in db.execute(query).mappings()]
+
+
+def _trigger(r: Recorded, kind: str, warning_id: str, node_id: str = "", action: str = "") -> dict[str, Any]:
+    return {
+        "event_id": r.metadata.event_id,
+        "kind": kind,
+        "warning_id": warning_id,
+        "node_id": node_id,
+        "action": action,
+        "actor": r.metadata.actor,
+        "correlation_id": r.metadata.correlation_id,
+        "position": r.position,
+        "planned": 0,
+    }

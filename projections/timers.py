@@ -1,0 +1,121 @@
+"""What time alone will bring: silence to be escalated, validity to end. One row each, gone once it is settled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import Column, Connection, Integer, Text, delete, func, select
+
+from domain.events import Recorded
+from domain.relays import RelayAcknowledged, RelayEscalated, RelayOpened
+from domain.warnings import (
+    WarningCancelled,
+    WarningDrafted,
+    WarningExpired,
+    WarningReleased,
+    WarningRevised,
+    WarningUpdated,
+)
+from projections.projection import Json, Projection, Utc, upsert
+
+ESCALATE = "escalate"
+EXPIRE = "expire"
+
+
+class Timers(Projection):
+    name = "timers"
+
+    def __init__(self, generation: int = 0) -> None:
+        super().__init__(generation)
+        self.timers = self.table(
+            "timers",
+            Column("kind", Text, primary_key=True),
+            Column("warning_id", Text, primary_key=True),
+            Column("node_id", Text, primary_key=True),
+            Column("due_at", Utc, index=True),  # none: the warning is a draft and its validity does not run yet
+            Column("opened_at", Utc, nullable=False),
+            Column("steps", Json, nullable=False),
+            Column("done", Integer, nullable=False),
+            Column("position", Integer, nullable=False),
+        )
+
+    def apply(self, events: Sequence[Recorded], db: Connection) -> None:
+        t = self.timers
+        for r in events:
+            event = r.event
+            match event:
+                case RelayOpened() if event.steps:
+                    steps = [step.after_s for step in event.steps]
+                    due = event.opened_at + timedelta(seconds=steps[0])
+                    self._set(db, ESCALATE, event.warning_id, event.node_id, due, event.opened_at, steps, 0, r.position)
+                case RelayAcknowledged():
+                    self._drop(db, ESCALATE, event.warning_id, event.node_id)
+                case RelayEscalated():
+                    row = self._get(db, ESCALATE, event.warning_id, event.node_id)
+                    if row is None:
+                        continue
+                    if event.step >= len(row["steps"]):
+                        self._drop(db, ESCALATE, event.warning_id, event.node_id)
+                    else:
+                        due = row["opened_at"] + timedelta(seconds=row["steps"][event.step])
+                        upsert(db, t, [{**row, "due_at": due, "done": event.step, "position": r.position}])
+                case WarningDrafted() | WarningRevised():
+                    warning_id = r.stream.partition("-")[2]
+                    at = event.content.expires_at
+                    self._set(db, EXPIRE, warning_id, "", None, at, [], 0, r.position)
+                case WarningReleased():
+                    row = self._get(db, EXPIRE, event.warning_id, "")
+                    if row is not None:
+                        upsert(db, t, [{**row, "due_at": row["opened_at"], "position": r.position}])
+                case WarningUpdated() | WarningCancelled() | WarningExpired():
+                    db.execute(delete(t).where(t.c.warning_id == r.stream.partition("-")[2]))
+
+    def _set(
+        self,
+        db: Connection,
+        kind: str,
+        warning_id: str,
+        node_id: str,
+        due_at: datetime | None,
+        opened_at: datetime,
+        steps: list[int],
+        done: int,
+        position: int,
+    ) -> None:
+        row = {
+            "kind": kind,
+            "warning_id": warning_id,
+            "node_id": node_id,
+            "due_at": due_at,
+            "opened_at": opened_at,
+            "steps": msgspec.to_builtins(steps),
+            "done": done,
+            "position": position,
+        }
+        upsert(db, self.timers, [row])
+
+    def _get(self, db: Connection, kind: str, warning_id: str, node_id: str) -> dict[str, Any] | None:
+        c = self.timers.c
+        query = select(self.timers).where(c.kind == kind, c.warning_id == warning_id, c.node_id == node_id)
+        row = db.execute(query).mappings().first()
+        return dict(row) if row else None
+
+    def _drop(self, db: Connection, kind: str, warning_id: str, node_id: str) -> None:
+        c = self.timers.c
+        db.execute(delete(self.timers).where(c.kind == kind, c.warning_id == warning_id, c.node_id == node_id))
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def due(self, db: Connection, now: datetime, limit: int = 500) -> list[dict[str, Any]]:
+        c = self.timers.c
+        query = (
+            select(self.timers).where(c.due_at.is_not(None), c.due_at <= now).order_by(c.due_at, c.kind).limit(limit)
+        )
+        return [dict(row) for row in db.execute(query).mappings()]
+
+    def next_due(self, db: Connection) -> datetime | None:
+        at: datetime | None = db.execute(select(func.min(self.timers.c.due_at, type_=Utc))).scalar()
+        return at

@@ -1,0 +1,296 @@
+"""The live tree: for each warning and node what the node did, and how many of its people were told and answered.
+
+Counts are people, not messages: somebody told by SMS and by email counts once. `reach` holds one row a warning and
+person for that; the roll-up over subtrees is summed when it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Boolean, Column, Connection, Integer, Text, func, select
+
+from domain.answers import Answer, AnswerReceived
+from domain.events import Recorded
+from domain.outcomes import Outcome
+from domain.planning import PlanMade
+from domain.relays import (
+    RelayAcknowledged,
+    RelayAssessed,
+    RelayDelivered,
+    RelayEscalated,
+    RelayOpened,
+    RelayPassed,
+)
+from domain.shards import ChunkRecorded, Purpose, ReceiptsRecorded, ShardPlanned
+from domain.stations import Hierarchy
+from projections.projection import Json, Projection, Utc, rows_by_key, upsert
+
+COUNTS = ("recipients", "told", "delivered", "acknowledged", "help")
+
+
+class Tree(Projection):
+    name = "tree"
+
+    def __init__(self, generation: int = 0) -> None:
+        super().__init__(generation)
+        self.relays = self.table(
+            "relays",
+            Column("warning_id", Text, primary_key=True),
+            Column("node_id", Text, primary_key=True),
+            Column("opened_at", Utc),
+            Column("direct", Boolean, nullable=False),
+            Column("staff_delivered", Boolean, nullable=False),
+            Column("acknowledged_at", Utc),
+            Column("acknowledged_by", Text),
+            Column("relayed_at", Utc),
+            Column("relayed_by", Text),
+            Column("automatic", Boolean, nullable=False),
+            Column("harm", Text),
+            Column("escalations", Json, nullable=False),
+            Column("late", Boolean, nullable=False),
+            Column("unreachable", Integer, nullable=False),
+            *(Column(name, Integer, nullable=False) for name in COUNTS),
+            Column("position", Integer, nullable=False, index=True),
+        )
+        self.reach = self.table(
+            "reach",
+            Column("warning_id", Text, primary_key=True),
+            Column("person_id", Text, primary_key=True),
+            Column("node_id", Text, nullable=False),
+            Column("circle", Text, nullable=False),
+            Column("told", Boolean, nullable=False),
+            Column("delivered", Boolean, nullable=False),
+            Column("answer", Text),
+            Column("answered_at", Utc),
+            Column("late", Boolean, nullable=False),
+        )
+        self.shards = self.table(
+            "tree_shards",
+            Column("shard_id", Text, primary_key=True),
+            Column("warning_id", Text, nullable=False),
+            Column("recipients", Json, nullable=False),
+        )
+
+    def apply(self, events: Sequence[Recorded], db: Connection) -> None:
+        work = _Batch(self, db, events)
+        for r in events:
+            work.fold(r)
+        work.flush()
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def rows(self, db: Connection, warning_id: str) -> dict[str, dict[str, Any]]:
+        """The rows of a warning by node, without roll-up."""
+        found = db.execute(select(self.relays).where(self.relays.c.warning_id == warning_id)).mappings()
+        return {row["node_id"]: dict(row) for row in found}
+
+    def changed_since(self, db: Connection, warning_id: str, position: int) -> set[str]:
+        query = select(self.relays.c.node_id).where(
+            self.relays.c.warning_id == warning_id, self.relays.c.position > position
+        )
+        return set(db.execute(query).scalars())
+
+    def totals(self, db: Connection, warning_id: str) -> dict[str, int]:
+        columns = [func.coalesce(func.sum(self.relays.c[name]), 0).label(name) for name in (*COUNTS, "unreachable")]
+        row = db.execute(select(*columns).where(self.relays.c.warning_id == warning_id)).mappings().one()
+        return dict(row)
+
+
+def rolled_up(rows: dict[str, dict[str, Any]], hierarchy: Hierarchy) -> dict[str, dict[str, int]]:
+    """For each concerned node the counts of itself and all below it, and the highest position among them."""
+    sums: dict[str, dict[str, int]] = {}
+    for node_id, row in rows.items():
+        for above in hierarchy.ancestors(node_id):
+            if above not in rows:
+                continue
+            total = sums.setdefault(above, dict.fromkeys((*COUNTS, "unreachable", "position"), 0))
+            for name in (*COUNTS, "unreachable"):
+                total[name] += row[name]
+            total["position"] = max(total["position"], row["position"])
+    return sums
+
+
+def state_of(row: dict[str, Any]) -> str:
+    """One word for what a node did, as the console and the API show it."""
+    if row["opened_at"] is None:
+        return "waiting"
+    if row["relayed_at"] is not None and not row["automatic"]:
+        return "relayed"
+    if row["acknowledged_at"] is not None:
+        return "acknowledged"
+    if row["automatic"]:
+        return "asleep"
+    if row["escalations"]:
+        return "escalated"
+    return "delivered" if row["staff_delivered"] else "told"
+
+
+class _Batch:
+    """The rows that a batch of events touches: loaded at first need, written at its end."""
+
+    def __init__(self, view: Tree, db: Connection, events: Sequence[Recorded]) -> None:
+        self.view, self.db = view, db
+        self.relays: dict[tuple[str, str], dict[str, Any]] = {}
+        self.shards: dict[str, tuple[str, list[str]]] = {}
+        self.new_shards: list[dict[str, Any]] = []
+        self.reach: dict[tuple[str, str], dict[str, Any]] = {}
+        self.touched: set[tuple[str, str]] = set()
+        self._load(events)
+
+    def _load(self, events: Sequence[Recorded]) -> None:
+        planned = {r.event.shard_id: r.event for r in events if isinstance(r.event, ShardPlanned)}
+        needed = {
+            r.event.shard_id for r in events if isinstance(r.event, ChunkRecorded | ReceiptsRecorded)
+        } - planned.keys()
+        for row in rows_by_key(self.db, self.view.shards, self.view.shards.c.shard_id, sorted(needed)):
+            self.shards[row["shard_id"]] = (row["warning_id"], row["recipients"])
+        people: dict[str, set[str]] = {}
+        for plan in planned.values():
+            self.shards[plan.shard_id] = (plan.warning_id, list(plan.recipients))
+            people.setdefault(plan.warning_id, set()).update(plan.recipients)
+        for r in events:
+            if isinstance(r.event, ChunkRecorded | ReceiptsRecorded) and r.event.shard_id in self.shards:
+                warning_id, recipients = self.shards[r.event.shard_id]
+                people.setdefault(warning_id, set()).update(recipients[o.index] for o in r.event.rows)
+            elif isinstance(r.event, AnswerReceived):
+                people.setdefault(r.event.warning_id, set()).add(r.event.person_id)
+        reach = self.view.reach
+        for warning_id, persons in people.items():
+            for row in rows_by_key(
+                self.db, reach, reach.c.person_id, sorted(persons), reach.c.warning_id == warning_id
+            ):
+                self.reach[warning_id, row["person_id"]] = row
+
+    def relay(self, warning_id: str, node_id: str, position: int) -> dict[str, Any]:
+        key = (warning_id, node_id)
+        if key not in self.relays:
+            c = self.view.relays.c
+            query = select(self.view.relays).where(c.warning_id == warning_id, c.node_id == node_id)
+            found = self.db.execute(query).mappings().first()
+            self.relays[key] = dict(found) if found else _empty_relay(warning_id, node_id)
+        row = self.relays[key]
+        row["position"] = position
+        return row
+
+    def fold(self, r: Recorded) -> None:
+        event, position = r.event, r.position
+        match event:
+            case ShardPlanned():
+                self._planned(event, position)
+            case ChunkRecorded() | ReceiptsRecorded():
+                self._outcomes(event, position)
+            case AnswerReceived():
+                self._answer(event, r)
+            case PlanMade():
+                for node_id, count in event.unreachable.items():
+                    row = self.relay(event.warning_id, node_id, position)
+                    row["unreachable"] += count
+            case RelayOpened():
+                row = self.relay(event.warning_id, event.node_id, position)
+                row.update(opened_at=event.opened_at, direct=event.direct)
+            case RelayDelivered():
+                self.relay(event.warning_id, event.node_id, position)["staff_delivered"] = True
+            case RelayAcknowledged():
+                row = self.relay(event.warning_id, event.node_id, position)
+                row.update(
+                    acknowledged_at=r.metadata.recorded_at, acknowledged_by=event.by, late=bool(row["escalations"])
+                )
+            case RelayPassed():
+                row = self.relay(event.warning_id, event.node_id, position)
+                row.update(relayed_at=r.metadata.recorded_at, relayed_by=event.by, automatic=event.automatic)
+            case RelayAssessed():
+                self.relay(event.warning_id, event.node_id, position)["harm"] = event.harm
+            case RelayEscalated():
+                row = self.relay(event.warning_id, event.node_id, position)
+                row["escalations"] = [*row["escalations"], event.action]
+
+    def _planned(self, event: ShardPlanned, position: int) -> None:
+        self.new_shards.append(
+            {"shard_id": event.shard_id, "warning_id": event.warning_id, "recipients": list(event.recipients)}
+        )
+        if event.purpose is not Purpose.NOTICE and event.purpose is not Purpose.ESCALATION:
+            # A withdrawal is told to those reached; it must not count as reaching them.
+            self.shards[event.shard_id] = (event.warning_id, [])
+            self.new_shards[-1]["recipients"] = []
+            return
+        added = 0
+        for person_id in event.recipients:
+            key = (event.warning_id, person_id)
+            if key not in self.reach:
+                added += 1
+                self.touched.add(key)
+                self.reach[key] = {
+                    "warning_id": event.warning_id,
+                    "person_id": person_id,
+                    "node_id": event.node_id,
+                    "circle": event.circle.value,
+                    "told": False,
+                    "delivered": False,
+                    "answer": None,
+                    "answered_at": None,
+                    "late": False,
+                }
+        if added:
+            self.relay(event.warning_id, event.node_id, position)["recipients"] += added
+
+    def _outcomes(self, event: ChunkRecorded | ReceiptsRecorded, position: int) -> None:
+        warning_id, recipients = self.shards.get(event.shard_id, ("", []))
+        if not recipients:
+            return
+        for o in event.rows:
+            told = o.outcome in (Outcome.ACCEPTED, Outcome.DELIVERED)
+            if not told:
+                continue
+            key = (warning_id, recipients[o.index])
+            person = self.reach.get(key)
+            if person is None:
+                continue
+            if not person["told"]:
+                person["told"] = True
+                self.touched.add(key)
+                self.relay(warning_id, person["node_id"], position)["told"] += 1
+            if o.outcome is Outcome.DELIVERED and not person["delivered"]:
+                person["delivered"] = True
+                self.touched.add(key)
+                self.relay(warning_id, person["node_id"], position)["delivered"] += 1
+
+    def _answer(self, event: AnswerReceived, r: Recorded) -> None:
+        key = (event.warning_id, event.person_id)
+        person = self.reach.get(key)
+        if person is None or event.answer is Answer.UNCLEAR:
+            return
+        row = self.relay(event.warning_id, person["node_id"], r.position)
+        if person["answer"] is None:
+            row["acknowledged"] += 1
+        row["help"] += (event.answer is Answer.HELP) - (person["answer"] == Answer.HELP.value)
+        person.update(answer=event.answer.value, answered_at=r.metadata.recorded_at, late=event.late)
+        self.touched.add(key)
+
+    def flush(self) -> None:
+        if self.new_shards:
+            self.db.execute(self.view.shards.insert(), self.new_shards)
+        upsert(self.db, self.view.reach, [self.reach[key] for key in sorted(self.touched)])
+        upsert(self.db, self.view.relays, list(self.relays.values()))
+
+
+def _empty_relay(warning_id: str, node_id: str) -> dict[str, Any]:
+    return {
+        "warning_id": warning_id,
+        "node_id": node_id,
+        "opened_at": None,
+        "direct": False,
+        "staff_delivered": False,
+        "acknowledged_at": None,
+        "acknowledged_by": None,
+        "relayed_at": None,
+        "relayed_by": None,
+        "automatic": False,
+        "harm": None,
+        "escalations": [],
+        "late": False,
+        "unreachable": 0,
+        **dict.fromkeys(COUNTS, 0),
+        "position": 0,
+    }
