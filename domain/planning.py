@@ -119,3 +119,7 @@ def plan(
 def _told(person: Person, circle: Circle) -> Iterator[Told]:
     for channel in person.channels:
         yield Told(person.node_id, circle, channel, person.language, person.person_id)
+
+
+def is_staff(person: Person) -> bool:
+    return person.role in STAFF

@@ -85,11 +85,14 @@ class Vault(Protocol):
     def open(self, sealed: Sealed) -> dict[str, Any] | None:
         """What was sealed; None where the key was destroyed. Raises VerificationFailed where the box was altered."""
 
+    def prepare(self, key_ids: list[str]) -> None:
+        """Makes the keys that are missing, in one go."""
+
     def forget(self, key_id: str) -> None:
         """Destroys the key and every address known for it."""
 
-    def remember_address(self, kind: str, address: str, person_id: str) -> None:
-        """Notes whose address this is, as a keyed digest."""
+    def remember_addresses(self, rows: list[tuple[str, str, str]]) -> None:
+        """Notes whose addresses these are, (kind, address, person id), as keyed digests."""
 
     def whose(self, kind: str, address: str) -> str | None:
         """The person who has this address."""

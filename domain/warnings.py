@@ -176,7 +176,7 @@ def check_content(content: Content) -> None:
         ):
             raise bad(
                 "official_level",
-                f"The text in {text.language} carries a reminder level of the ministry ({'、'.join(OFFICIAL_REMINDERS)}),"
+                f"The {text.language} text carries a reminder level of the ministry ({'、'.join(OFFICIAL_REMINDERS)}),"
                 " which only the ministry and the missions issue. Re-issue theirs with its reference instead.",
             )
     if content.source.kind == "official" and not content.source.reference:

@@ -90,9 +90,6 @@ class FileVault:
             self._db.execute("DELETE FROM address WHERE person_id = ?", (key_id,))
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the old key must not linger in the write-ahead log
 
-    def remember_address(self, kind: str, address: str, person_id: str) -> None:
-        self.remember_addresses([(kind, address, person_id)])
-
     def remember_addresses(self, rows: list[tuple[str, str, str]]) -> None:
         """Many (kind, address, person id) in one transaction."""
         with self._lock:

@@ -30,11 +30,11 @@ def http_session(
     """A session with `connections` at the most, without cookies and proxies from the environment.
 
     It has no total timeout: aiohttp's raises the same exception whether or not anything was sent, so the channels
-    set their own, and this one covers the connecting alone.
+    set their own, and this one covers looking up the name and connecting alone.
     """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections, resolver=resolver, ttl_dns_cache=300),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s),
+        timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout_s),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
     )
@@ -48,7 +48,7 @@ def failure(error: Exception) -> tuple[Outcome, Reason]:
             return Outcome.REFUSED, Reason.BAD_ADDRESS
         case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
             return Outcome.DEFERRED, Reason.UNREACHABLE
-        case aiohttp.InvalidURL():
+        case aiohttp.InvalidURL() | UnicodeError():  # a host name that no resolver takes
             return Outcome.REFUSED, Reason.BAD_ADDRESS
         case TimeoutError():
             return Outcome.UNKNOWN, Reason.TIMEOUT
@@ -110,6 +110,15 @@ def is_public(address: str) -> bool:
         if ip.is_site_local:
             return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
+
+
+def is_literal(host: str) -> bool:
+    """Whether a URL's host is an address and not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 class PublicResolver(AbstractResolver):

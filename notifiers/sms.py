@@ -88,7 +88,7 @@ class _HttpClient(AsyncTwilioHttpClient):
     def __init__(self, session: aiohttp.ClientSession, account_sid: str, auth_token: str) -> None:
         super().__init__(pool_connections=False)
         self._http = session
-        self._authorization = aiohttp.BasicAuth(account_sid, auth_token).encode()
+        self._authorization = aiohttp.encode_basic_auth(account_sid, auth_token)
 
     async def request(  # type: ignore[override]  # the library's own is marked as plain, too
         self,

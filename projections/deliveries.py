@@ -135,7 +135,7 @@ class Deliveries(Projection):
         query = (
             select(self.shards)
             .where(
-                s.status.in_((PLANNED, "leased")),
+                or_(s.status.in_((PLANNED, "leased")), and_(s.status == STOPPED, s.open > 0)),
                 or_(s.leased_until.is_(None), s.worker == worker, s.leased_until < now),
                 or_(s.next_due.is_(None), s.next_due <= now),
             )

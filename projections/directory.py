@@ -180,16 +180,7 @@ class _People:
             case PersonForgotten():
                 self._end(event.person_id, r.position)
 
-    def _add(
-        self,
-        r: Recorded,
-        person_id: str,
-        node_id: str,
-        role: str,
-        language: str,
-        channels: Sequence[Channel],
-        sealed: Any,
-    ) -> None:
+    def _add(self, r: Recorded, event: PersonRegistered | ContactChanged, node_id: str, role: str) -> None:
         row = {
             "person_id": event.person_id,
             "from_position": r.position,

@@ -1,4 +1,4 @@
-"""What has to be planned: events that call for a plan, until the plan is in the log. The planner works this list off."""
+"""What has to be planned: the events that call for a plan, until that plan is in the log. The planner works it off."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What a CAP message says, as frozen values under CAP's own field names, and what was found while reading it.
 
 Field names are those of CAP 1.2 section 3.2 in snake case (msgType is `msg_type`). An element that may repeat is a
-tuple under its singular name's plural only where CAP itself reads so (`references`); otherwise the CAP name is kept
-(`category`, `info`, `polygon`). An optional element that is absent is None; one that is present but empty is "".
+tuple under its own name (`category`, `info`, `polygon`). An optional element that is absent is None; one that is
+present but empty is "". Free text is kept exactly; short codes come without the white space around them.
 """
 
 from datetime import datetime

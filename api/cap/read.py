@@ -1,7 +1,7 @@
 """Reads CAP messages from bytes: a bare alert, or alerts inside feeds and envelopes. Never raises on bad input."""
 
 from api.cap import grammar
-from api.cap.grammar import CAP_VERSIONS, MAX_ALERTS, MAX_AREAS, MAX_INFOS
+from api.cap.grammar import CAP_VERSIONS, MAX_ALERTS, MAX_AREAS, MAX_INFOS, MAX_POINTS
 from api.cap.model import Alert, Report
 from api.cap.notes import Notes, Refused, quote
 from api.cap.rules import check
@@ -66,5 +66,10 @@ def _alert(node: Node, path: str, notes: Notes) -> Alert | None:
     if len(infos) > MAX_INFOS or areas > MAX_AREAS:
         what = f"{path} has {len(infos)} infos and {areas} areas; at most {MAX_INFOS} and {MAX_AREAS} are read."
         notes.error("cap.limit", path, what)
+        return None
+    # Counted by their commas, because parsing millions of points to count them is what the limit is against.
+    points = sum(below.text.count(",") for below in node.walk() if below.name == "polygon")
+    if points > MAX_POINTS:
+        notes.error("cap.limit", path, f"{path} has {points} polygon points; at most {MAX_POINTS} are read.")
         return None
     return check(node, path, notes)

@@ -75,7 +75,6 @@ class _Reading:
         self.notes = notes
         self.optional = grammar.OPTIONAL_IN_OLDER.get(self.version, frozenset())
         self.swapped = _longitude_first(root)
-        self.points = 0
         self.extensions: set[str] = set()
 
     def extension(self, namespace: str, path: str) -> None:
@@ -310,7 +309,6 @@ def _polygon(text: str, path: str, reading: _Reading) -> Polygon | None:
     if closed is not points:
         what = f"{path} does not end where it begins; it was closed."
         reading.notes.warn("cap.polygon_open", path, what)
-    _count_points(len(closed), path, reading)
     return closed
 
 
@@ -323,10 +321,3 @@ def _circle(text: str, path: str, reading: _Reading) -> Any:
         reading.notes.warn("cap.circle", path, what)
         return None
     return circle
-
-
-def _count_points(count: int, path: str, reading: _Reading) -> None:
-    was, reading.points = reading.points, reading.points + count
-    if was <= grammar.MAX_POINTS < reading.points:
-        what = f"With {path} the alert has more than {grammar.MAX_POINTS} polygon points."
-        reading.notes.error("cap.limit", path, what)

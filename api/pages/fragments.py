@@ -19,7 +19,10 @@ MANY_ROWS = 150
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """A warning's live part at `position`, as one permission scope sees it. `lines` by node, in the tree's order."""
+    """A warning's live part at `position`, as one permission scope sees it. `lines` by node, in the tree's order.
+
+    `torn`: the log moved on while it was read, so that its pieces may already show more than `position` says.
+    """
 
     who: Who
     language: str
@@ -30,6 +33,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     lines: dict[str, TreeLine]
     parents: frozenset[str]
     pieces: dict[str, str]
+    torn: bool
 
 
 def read(source: ConsoleSource, who: Who, warning_id: str, language: str, before: View | None = None) -> View | None:
@@ -62,6 +66,7 @@ def read(source: ConsoleSource, who: Who, warning_id: str, language: str, before
             "help": _piece("_help.html", language, help=asked),
             "summary": _piece("_summary.html", language, summary=summary),
         },
+        torn=source.position() != position,
     )
 
 
@@ -85,7 +90,9 @@ def step(before: View, after: View) -> str | None:
     """What takes a browser from `before` to `after`; None where nothing shows."""
     changed = [line for node_id, line in after.lines.items() if before.lines.get(node_id) != line]
     grown = any(line.node_id not in before.lines for line in changed)
-    pieces = [html for name, html in after.pieces.items() if before.pieces[name] != html]
+    # After a torn view a browser may have joined whose page lacks what the view's pieces ran ahead with: say it again.
+    again = {"help", "summary"} if before.torn else set()
+    pieces = [html for name, html in after.pieces.items() if before.pieces[name] != html or name in again]
     return _frame(after, changed, pieces, whole=grown) if changed or pieces else None
 
 

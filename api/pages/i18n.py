@@ -6,7 +6,7 @@ Message ids are English. Domain `console` has zh_CN; domain `answer`, what recip
 from __future__ import annotations
 
 import io
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from gettext import GNUTranslations, NullTranslations
 from pathlib import Path
@@ -102,10 +102,14 @@ def moment(at: datetime, language: str) -> str:
     return f"{format_skeleton('yMMMdHm', at, tzinfo=ZONE, locale=_locale(language))} {_gmt(at)}"
 
 
-def clock(at: datetime, language: str, now: datetime | None = None) -> str:
-    """Time of day, with the day where it is not within half a day of `now`; the zone stands in the heading."""
-    near = now is not None and abs(now - at) < timedelta(hours=12)
-    return format_skeleton("Hm" if near else "MMMdHm", at, tzinfo=ZONE, locale=_locale(language))
+def clock(at: datetime, language: str) -> str:
+    """Day and time, where a heading says the zone."""
+    return format_skeleton("MMMdHm", at, tzinfo=ZONE, locale=_locale(language))
+
+
+def hm(at: datetime, language: str) -> str:
+    """Time of day alone, where a heading says the zone and a title the day."""
+    return format_skeleton("Hm", at, tzinfo=ZONE, locale=_locale(language))
 
 
 def zone_name(at: datetime, language: str) -> str:

@@ -72,11 +72,11 @@ class Channel:
 
     async def join(self, watcher: Watcher, since: int) -> tuple[int, bytes]:
         """From here on the watcher gets each step. Returns the position it starts at and what it missed before that."""
+        self.watchers.add(watcher)  # before any await: the channel stays, and no step falls in between
         view = await asyncio.shield(self._view)
         if view is None:
             watcher.end()
             return since, b""
-        self.watchers.add(watcher)  # before any further await: no step falls in between
         if since == view.position:
             return since, b""
         if since > view.position:
@@ -95,9 +95,12 @@ class Channel:
         try:
             view = await asyncio.to_thread(self._read, None)
             self._view.set_result(view)
+            clock = asyncio.get_running_loop().time
+            rendered_at = clock() - self._pace_s
             while view is not None:
                 await self._source.changed(view.position)
-                await asyncio.sleep(self._pace_s)
+                await asyncio.sleep(max(0.0, rendered_at + self._pace_s - clock()))
+                rendered_at = clock()
                 after, frame = await asyncio.to_thread(self._advance, view)
                 if after is None:
                     return
@@ -135,6 +138,7 @@ class Channel:
 
     async def close(self) -> None:
         self._task.cancel()
+        self._finish()  # a task that never began does not run its own `finally`
         await asyncio.wait([self._task])
 
 

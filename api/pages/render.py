@@ -57,7 +57,8 @@ def environment(domain: str, language: str) -> Environment:
     env.filters.update(
         n=lambda value: i18n.number(value, language),
         moment=lambda at: i18n.moment(at, language),
-        clock=lambda at, now=None: i18n.clock(at, language, now),
+        clock=lambda at: i18n.clock(at, language),
+        hm=lambda at: i18n.hm(at, language),
         zone=lambda at: i18n.zone_name(at, language),
         iso=i18n.iso,
         tag=i18n.tag,

@@ -255,25 +255,33 @@ class EventLog:
     def last_position_now(self) -> int:
         return self.recorder.max_notification_id() or 0
 
-    async def grown(self) -> None:
-        """Returns when something was appended here, or after a second: another process may have written."""
-        try:
-            await asyncio.wait_for(self._grown.wait(), POLL_S)
-        except TimeoutError:
-            return
+    def growth(self) -> Growth:
+        """Take it before reading; its `wait` returns when something was appended since, or after a second."""
+        return Growth(self._grown)
 
     async def follow(self, after: int) -> AsyncIterator[list[Recorded]]:
         while True:
-            grown = self._grown
+            growth = self.growth()
             batch = await self.read(after, BATCH_EVENTS)
             if batch:
                 after = batch[-1].position
                 yield batch
-                continue
-            try:
-                await asyncio.wait_for(grown.wait(), POLL_S)
-            except TimeoutError:
-                continue
+            else:
+                await growth.wait()
+
+
+class Growth:
+    """A moment of the log, and the wait for what comes after it."""
+
+    def __init__(self, grown: asyncio.Event) -> None:
+        self._grown = grown
+
+    async def wait(self) -> None:
+        """Returns when the log has grown here, or after a second: another process may have written."""
+        try:
+            await asyncio.wait_for(self._grown.wait(), POLL_S)
+        except TimeoutError:
+            return
 
 
 def _conflict(pending: _Pending, error: Exception) -> VersionConflict:

@@ -74,7 +74,7 @@ class SandboxSms:
         self.callbacks_posted = 0
         self.callbacks_lost = 0
         self._auth_token = auth_token
-        self._authorization = aiohttp.BasicAuth(account_sid, auth_token).encode()
+        self._authorization = aiohttp.encode_basic_auth(account_sid, auth_token)
         self._validator = RequestValidator(auth_token)  # type: ignore[no-untyped-call]
         self._stats = stats or (lambda: {"sms": self.tally.stats()})
         self._queue: asyncio.Queue[tuple[str, SmsMessage, Behaviour]] = asyncio.Queue(MOST_WAITING)

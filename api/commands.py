@@ -1,0 +1,148 @@
+"""What every command goes through: who may do it, under which rules, once a key, durable at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from domain import commands
+from domain.errors import NotFound, NotPermitted, Refused, VersionConflict
+from domain.grants import ALLOWED, Action, Grant, can
+from domain.ids import command_stream
+from domain.ports import Append, Clock, Log, Origin, Vault
+from domain.rulepacks import RulePack
+from projections.follower import Views
+
+TRIES = 8  # how often a decision is taken anew because somebody else wrote first
+
+
+class Actor(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks. `correlation_id` is shared by all that follows from this request."""
+
+    person_id: str
+    correlation_id: str
+
+
+class Once(msgspec.Struct, frozen=True, kw_only=True):
+    """An idempotency key and a fingerprint of the request that came with it."""
+
+    key: str
+    fingerprint: str
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that is durable: the id of what it made or changed, and the log position of its last event.
+
+    `position` is 0 where nothing was left to do, `repeated` where this key had been answered before.
+    """
+
+    id: str
+    position: int = 0
+    repeated: bool = False
+
+
+Decision = Callable[[], Awaitable[tuple[Sequence[Append], str]]]
+
+
+class Commands:
+    """The shared part of the desk and the registry."""
+
+    def __init__(self, log: Log, views: Views, vault: Vault, clock: Clock, new_id: Callable[[], str]) -> None:
+        self.log = log
+        self.views = views
+        self.vault = vault
+        self.clock = clock
+        self.new_id = new_id
+
+    def allow(self, actor: Actor, action: Action, node_ids: Sequence[str]) -> Grant:
+        """The grant that lets the actor do this to all these nodes now. Raises NotPermitted: deny by default."""
+        now = self.clock.now()
+        with self.views.reading() as db:
+            grants = self.views.directory.grants_of(db, actor.person_id)
+            hierarchy = self.views.directory.hierarchy(db)
+        found = [can(grants, hierarchy, actor.person_id, action, node_id, now) for node_id in node_ids]
+        if not found or found[0] is None or None in found:
+            raise NotPermitted(
+                "permission.denied",
+                f"No grant allows {action.value} here.",
+                "Ask the duty office for a grant, or somebody who has one.",
+            )
+        return found[0]
+
+    def may_anywhere(self, person_id: str) -> frozenset[Action]:
+        """All actions that some grant in force allows somewhere: for showing or hiding buttons, not for deciding."""
+        now = self.clock.now()
+        with self.views.reading() as db:
+            grants = self.views.directory.grants_of(db, person_id)
+        return frozenset().union(*(ALLOWED[g.role] for g in grants if g.in_force(now)))
+
+    def nodes_allowed(self, person_id: str, action: Action) -> frozenset[str]:
+        """All nodes that the person may do this to now."""
+        now = self.clock.now()
+        with self.views.reading() as db:
+            grants = self.views.directory.grants_of(db, person_id)
+            hierarchy = self.views.directory.hierarchy(db)
+        tops = [g.node_id for g in grants if action in ALLOWED[g.role] and g.in_force(now)]
+        return frozenset(node_id for top in tops for node_id in hierarchy.subtree(top))
+
+    def rules(self, at: datetime) -> RulePack:
+        with self.views.reading() as db:
+            pack = self.views.directory.rule_pack(db, at)
+        if pack is None:
+            raise Refused("rulepack.none", "No rule pack is in force.", "Adopt one: fenghuo init.")
+        return pack
+
+    def origin(self, actor: Actor, grant: Grant | None, **more: Any) -> Origin:
+        return Origin(
+            actor=actor.person_id,
+            correlation_id=actor.correlation_id,
+            grant_id=grant.grant_id if grant else None,
+            **more,
+        )
+
+    async def commit(self, decision: Decision, origin: Origin, once: Once | None = None) -> Done:
+        """Takes the decision and stores it; takes it anew while others write first. Durable when it returns.
+
+        With `once`, the acceptance of the key is stored in the same append; a repeat is answered as the first was.
+        """
+        for attempt in range(TRIES):
+            extra: list[Append] = []
+            if once is not None:
+                stream = command_stream(origin.actor, once.key)
+                accepted, _ = await self.log.load(stream, commands.evolve)
+                if accepted is not None:
+                    commands.accept(accepted, fingerprint=once.fingerprint, result=accepted.result)
+                    return Done(id=accepted.result, repeated=True)
+            appends, result = await decision()
+            if once is not None:
+                extra = [Append(stream, 0, commands.accept(None, fingerprint=once.fingerprint, result=result))]
+            wanted = [append for append in appends if append.events]
+            if not wanted and not extra:
+                return Done(id=result)
+            try:
+                recorded = await self.log.append([*wanted, *extra], origin)
+            except VersionConflict:
+                if attempt == TRIES - 1:
+                    raise
+                await asyncio.sleep(0)
+                continue
+            return Done(id=result, position=recorded[-1].position)
+        raise AssertionError("not reached")
+
+
+def expect(version: int, expected: int | None) -> None:
+    """Raises VersionConflict where the caller decided on another version than the stream's."""
+    if expected is not None and version != expected:
+        raise VersionConflict(
+            "version.stale", f"You saw version {expected}; it is at {version} now.", "Read it again, then decide."
+        )
+
+
+def found(thing: Any, what: str) -> Any:
+    if thing is None:
+        raise NotFound(f"{what}.unknown", f"There is no such {what}.")
+    return thing

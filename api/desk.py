@@ -1,0 +1,384 @@
+"""The desk: what people do with warnings, relays, answers and cases. Loads, lets the domain decide, stores.
+
+Every method raises NotPermitted where no grant allows it, Refused or InvalidInput where a rule says no, NotFound for
+what does not exist, VersionConflict where `expected_version` is not the version that stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from api.commands import Actor, Commands, Done, Once, expect, found
+from domain import answers, cases, relays, shards, warnings
+from domain.answers import Answer
+from domain.cases import ActionKind, Case, Place
+from domain.cases import Source as CaseSource
+from domain.errors import InvalidInput, NotFound
+from domain.events import Event
+from domain.grants import Action
+from domain.ids import answer_stream, case_stream, derived, relay_stream, shard_stream, warning_stream
+from domain.people import STAFF, Channel
+from domain.ports import Append, Origin
+from domain.private import Private
+from domain.stations import Kind
+from domain.warnings import Content, Status, Text, WarningState
+
+RelayDecision = Callable[[relays.Relay | None], list[Event]]
+CaseDecision = Callable[[Case | None], list[Event]]
+MAX_WORDS = 2_000  # characters of a reply, a note or a report
+
+
+class Desk(Commands):
+    # Warnings --------------------------------------------------------------------------------------------------------
+
+    async def draft(
+        self,
+        actor: Actor,
+        content: Content,
+        *,
+        warning_id: str | None = None,
+        updates: str | None = None,
+        once: Once | None = None,
+    ) -> Done:
+        """A new draft; with `updates` it is to take a released warning's place."""
+        grant = self.allow(actor, Action.WARNING_DRAFT, content.target.nodes)
+        if warning_id is None:
+            warning_id = derived("draft", actor.person_id, once.key) if once else self.new_id()
+
+        async def decide() -> tuple[Sequence[Append], str]:
+            parent: WarningState | None = None
+            if updates is not None:
+                parent, _ = await self.log.load(warning_stream(updates), warnings.evolve)
+                found(parent, "warning")
+            state, version = await self.log.load(warning_stream(warning_id), warnings.evolve)
+            events = warnings.draft(state, warning_id=warning_id, content=content, actor=actor.person_id, parent=parent)
+            return [Append(warning_stream(warning_id), version, events)], warning_id
+
+        pack = self.rules(self.clock.now())
+        return await self.commit(decide, self.origin(actor, grant, rule_pack_id=pack.rule_pack_id), once)
+
+    async def revise(
+        self,
+        actor: Actor,
+        warning_id: str,
+        content: Content,
+        *,
+        expected_version: int | None = None,
+        once: Once | None = None,
+    ) -> Done:
+        before = self._warning(warning_id)
+        grant = self.allow(actor, Action.WARNING_DRAFT, [*before.content.target.nodes, *content.target.nodes])
+
+        async def decide() -> tuple[Sequence[Append], str]:
+            state, version = await self.log.load(warning_stream(warning_id), warnings.evolve)
+            expect(version, expected_version)
+            events = warnings.revise(state, content=content, actor=actor.person_id)
+            return [Append(warning_stream(warning_id), version, events)], warning_id
+
+        return await self.commit(decide, self.origin(actor, grant), once)
+
+    async def release(
+        self,
+        actor: Actor,
+        warning_id: str,
+        *,
+        break_glass: bool = False,
+        reason: str = "",
+        expected_version: int | None = None,
+        once: Once | None = None,
+    ) -> Done:
+        """Lets it go out. The release of an update also ends the warning that it updates, in the same append."""
+        targets = self._warning(warning_id).content.target.nodes
+        grant = self.allow(actor, Action.WARNING_BREAK_GLASS if break_glass else Action.WARNING_RELEASE, targets)
+        pack = self.rules(self.clock.now())
+
+        async def decide() -> tuple[Sequence[Append], str]:
+            state, version = await self.log.load(warning_stream(warning_id), warnings.evolve)
+            expect(version, expected_version)
+            events = warnings.release(
+                state, actor=actor.person_id, pack=pack, at=self.clock.now(), break_glass=break_glass, reason=reason
+            )
+            appends = [Append(warning_stream(warning_id), version, events)]
+            if events and state is not None and state.updates is not None:
+                parent, parent_version = await self.log.load(warning_stream(state.updates), warnings.evolve)
+                ending = warnings.mark_updated(parent, by_warning=warning_id)
+                appends.append(Append(warning_stream(state.updates), parent_version, ending))
+            return appends, warning_id
+
+        return await self.commit(decide, self.origin(actor, grant, rule_pack_id=pack.rule_pack_id), once)
+
+    async def cancel(
+        self,
+        actor: Actor,
+        warning_id: str,
+        *,
+        reason: str,
+        texts: tuple[Text, ...] = (),
+        expected_version: int | None = None,
+        once: Once | None = None,
+    ) -> Done:
+        """Withdraws it; those whom it reached, and nobody else, will be told."""
+        grant = self.allow(actor, Action.WARNING_CANCEL, self._warning(warning_id).content.target.nodes)
+
+        async def decide() -> tuple[Sequence[Append], str]:
+            state, version = await self.log.load(warning_stream(warning_id), warnings.evolve)
+            expect(version, expected_version)
+            events = warnings.cancel(state, actor=actor.person_id, reason=reason, texts=texts)
+            return [Append(warning_stream(warning_id), version, events)], warning_id
+
+        return await self.commit(decide, self.origin(actor, grant), once)
+
+    def _warning(self, warning_id: str) -> WarningState:
+        with self.views.reading() as db:
+            state = self.views.warnings.state(db, warning_id)
+        if state is None:
+            raise NotFound("warning.unknown", "There is no such warning.")
+        return state
+
+    # Relays ----------------------------------------------------------------------------------------------------------
+
+    async def acknowledge(self, actor: Actor, warning_id: str, node_id: str, *, once: Once | None = None) -> Done:
+        return await self._relay(
+            actor, warning_id, node_id, lambda s: relays.acknowledge(s, by=actor.person_id, channel="api"), once
+        )
+
+    async def relay_on(self, actor: Actor, warning_id: str, node_id: str, *, once: Once | None = None) -> Done:
+        """传递: acknowledges, where that is still to be done, and has the node's own people told."""
+
+        def decide(state: relays.Relay | None) -> list[Event]:
+            events = relays.acknowledge(state, by=actor.person_id, channel="api")
+            for event in events:
+                state = relays.evolve(state, event)
+            return events + relays.relay_on(state, by=actor.person_id)
+
+        return await self._relay(actor, warning_id, node_id, decide, once)
+
+    async def assess(
+        self, actor: Actor, warning_id: str, node_id: str, *, harm: str, text: str, once: Once | None = None
+    ) -> Done:
+        """研判 and its report upward, in one."""
+        personal = Private(f"relay:{warning_id}:{node_id}", {"text": _words(text)})
+        return await self._relay(
+            actor,
+            warning_id,
+            node_id,
+            lambda s: relays.assess(s, by=actor.person_id, harm=harm, personal=personal),
+            once,
+        )
+
+    async def _relay(
+        self, actor: Actor, warning_id: str, node_id: str, decision: RelayDecision, once: Once | None
+    ) -> Done:
+        grant = self.allow(actor, Action.RELAY_ACT, [node_id])
+        stream = relay_stream(warning_id, node_id)
+
+        async def decide() -> tuple[Sequence[Append], str]:
+            state, version = await self.log.load(stream, relays.evolve)
+            return [Append(stream, version, decision(state))], node_id
+
+        return await self.commit(decide, self.origin(actor, grant), once)
+
+    # Answers of people -----------------------------------------------------------------------------------------------
+
+    async def answer(
+        self,
+        *,
+        warning_id: str,
+        person_id: str,
+        answer: Answer,
+        channel: str,
+        words: str = "",
+        provider_ref: str = "",
+    ) -> Done:
+        """Takes what a person answered; a person needs no grant to speak for themself.
+
+        A clear answer of staff acknowledges for their node; "need help" opens a case: all in one append.
+        """
+        with self.views.reading() as db:
+            person = self.views.directory.person(db, person_id)
+            warning = self.views.warnings.state(db, warning_id)
+        if person is None or warning is None:
+            raise NotFound("answer.unknown", "There is no such person or warning.")
+        origin = Origin(actor=person_id, correlation_id=f"answer-{warning_id}-{person_id}")
+        personal = Private(person_id, {"text": words[:MAX_WORDS]}) if words else None
+
+        async def decide() -> tuple[Sequence[Append], str]:
+            stream = answer_stream(warning_id, person_id)
+            state, version = await self.log.load(stream, answers.evolve)
+            events = answers.receive(
+                state,
+                warning_id=warning_id,
+                person_id=person_id,
+                node_id=person.node_id,
+                answer=answer,
+                channel=channel,
+                late=warning.status is not Status.RELEASED,
+                personal=personal,
+                provider_ref=provider_ref,
+            )
+            appends = [Append(stream, version, events)]
+            if events and person.role in STAFF and answer is not Answer.UNCLEAR:
+                relay, relay_version = await self.log.load(relay_stream(warning_id, person.node_id), relays.evolve)
+                if relay is not None:
+                    acknowledged = relays.acknowledge(relay, by=person_id, channel=channel)
+                    appends.append(Append(relay_stream(warning_id, person.node_id), relay_version, acknowledged))
+            if events and answer is Answer.HELP:
+                case_id = derived("case", warning_id, person_id)
+                case, case_version = await self.log.load(case_stream(case_id), cases.evolve)
+                opened = cases.open_case(
+                    case,
+                    case_id=case_id,
+                    node_id=person.node_id,
+                    source=CaseSource.HELP_ANSWER,
+                    opened_by=person_id,
+                    warning_id=warning_id,
+                    person_id=person_id,
+                    personal=personal,
+                )
+                appends.append(Append(case_stream(case_id), case_version, opened))
+            return appends, person_id
+
+        return await self.commit(decide, origin)
+
+    async def delivery(self, shard_id: str, index: int) -> tuple[str, str]:
+        """(warning id, person id) of one delivery: whom a link or a callback is about."""
+        state, _ = await self.log.load(shard_stream(shard_id), shards.evolve)
+        if state is None or not 0 <= index < len(state.plan.recipients):
+            raise NotFound("delivery.unknown", "There is no such message.")
+        return state.plan.warning_id, state.plan.recipients[index]
+
+    async def reply(self, *, phone: str, text: str, provider_ref: str) -> Answer | None:
+        """An SMS that came in: found by its number, about the warning last sent to it. None for an unknown number."""
+        person_id = await asyncio.to_thread(self.vault.whose, "phone", phone)
+        if person_id is None:
+            return None
+        with self.views.reading() as db:
+            warning_id = self.views.deliveries.latest_warning_of(db, person_id, Channel.SMS)
+        if warning_id is None:
+            return None
+        answer = answers.interpret(text)
+        await self.answer(
+            warning_id=warning_id,
+            person_id=person_id,
+            answer=answer,
+            channel="sms",
+            words=text,
+            provider_ref=provider_ref,
+        )
+        return answer
+
+    # Cases -----------------------------------------------------------------------------------------------------------
+
+    async def open_case(
+        self,
+        actor: Actor,
+        *,
+        node_id: str,
+        text: str,
+        warning_id: str | None = None,
+        person_id: str | None = None,
+        once: Once | None = None,
+    ) -> Done:
+        """A station's report of an incident."""
+        grant = self.allow(actor, Action.CASE_OPEN, [node_id])
+        case_id = derived("case-report", actor.person_id, once.key) if once else self.new_id()
+        if warning_id is not None:
+            self._warning(warning_id)
+        personal = Private(person_id or f"case:{case_id}", {"text": _words(text)})
+
+        async def decide() -> tuple[Sequence[Append], str]:
+            events = cases.open_case(
+                None,
+                case_id=case_id,
+                node_id=node_id,
+                source=CaseSource.STATION_REPORT,
+                opened_by=actor.person_id,
+                warning_id=warning_id,
+                person_id=person_id,
+                personal=personal,
+            )
+            return [Append(case_stream(case_id), 0, events)], case_id
+
+        return await self.commit(decide, self.origin(actor, grant), once)
+
+    async def task(
+        self, actor: Actor, case_id: str, *, node_id: str, instruction: str, once: Once | None = None
+    ) -> Done:
+        grant = self.allow(actor, Action.CASE_TASK, [node_id])
+        self._known_node(node_id)
+        return await self._case(
+            case_id,
+            lambda s: cases.task(s, node_id=node_id, tasked_by=actor.person_id, instruction=_words(instruction)),
+            self.origin(actor, grant),
+            once,
+        )
+
+    async def record_action(
+        self,
+        actor: Actor,
+        case_id: str,
+        *,
+        node_id: str,
+        kind: ActionKind,
+        place: Place,
+        text: str,
+        once: Once | None = None,
+    ) -> Done:
+        grant = self.allow(actor, Action.CASE_ACT, [node_id])
+        office = self._known_node(node_id) is not Kind.STATION
+        case = await self._load_case(case_id)
+        personal = Private(case.person_id or f"case:{case_id}", {"text": _words(text)})
+        return await self._case(
+            case_id,
+            lambda s: cases.record_action(
+                s,
+                node_id=node_id,
+                actor=actor.person_id,
+                kind=kind,
+                place=place,
+                personal=personal,
+                is_office=office,
+            ),
+            self.origin(actor, grant),
+            once,
+        )
+
+    async def close_case(self, actor: Actor, case_id: str, *, result: str, once: Once | None = None) -> Done:
+        case = await self._load_case(case_id)
+        grant = self.allow(actor, Action.CASE_TASK, [case.node_id])
+        return await self._case(
+            case_id,
+            lambda s: cases.close(s, closed_by=actor.person_id, result=_words(result)),
+            self.origin(actor, grant),
+            once,
+        )
+
+    async def _load_case(self, case_id: str) -> Case:
+        state, _ = await self.log.load(case_stream(case_id), cases.evolve)
+        if state is None:
+            raise NotFound("case.unknown", "There is no such case.")
+        return state
+
+    async def _case(self, case_id: str, decision: CaseDecision, origin: Origin, once: Once | None) -> Done:
+        stream = case_stream(case_id)
+
+        async def decide() -> tuple[Sequence[Append], str]:
+            state, version = await self.log.load(stream, cases.evolve)
+            found(state, "case")
+            return [Append(stream, version, decision(state))], case_id
+
+        return await self.commit(decide, origin, once)
+
+    def _known_node(self, node_id: str) -> Kind:
+        with self.views.reading() as db:
+            node = self.views.directory.hierarchy(db).nodes.get(node_id)
+        if node is None:
+            raise NotFound("node.unknown", "There is no such node.")
+        return node.kind
+
+
+def _words(text: str) -> str:
+    if len(text) > MAX_WORDS:
+        raise InvalidInput("text.too_long", f"The text has over {MAX_WORDS} characters.", "Shorten it.")
+    return text

@@ -1,0 +1,29 @@
+"""Sentences of refusals that the console shows in the reader's language.
+
+Errors are written in English where the rule stands. Those a duty officer meets at this console are listed here so that
+they are extracted for translation; any other is shown as it is. A test holds that these still are the domain's words.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from api.pages.i18n import N_
+
+KNOWN: Final = (
+    N_("A cancellation needs a reason."),
+    N_("A warning concerns at least one node of the hierarchy."),
+    N_("A warning expires after it takes effect."),
+    N_("A warning is released by somebody who did not write it."),
+    N_("An official reminder is re-issued with the reference of the original."),
+    N_("Ask a second person, or break the glass with a reason."),
+    N_("Breaking the glass needs a reason."),
+    N_("Correct the draft."),
+    N_("Revise its expiry first."),
+    N_("Say why it is withdrawn."),
+    N_("Say why there is no second person."),
+    N_("The contact card names the hotline, the mission and the local police."),
+    N_("The draft's validity is over."),
+    N_("There is no such warning."),
+    N_("Two texts have the same language."),
+)

@@ -1,0 +1,146 @@
+"""Takes receipts of providers: merges those that come together into one append, and returns once they are durable.
+
+Receipts of a shard have a stream of their own beside its ledger, so they never conflict with the worker. The first
+receipt for somebody of a node's staff is also the node's "delivered".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from domain import relays, shards
+from domain.errors import NotFound, VersionConflict
+from domain.events import Event
+from domain.ids import receipts_stream, relay_stream, shard_stream
+from domain.outcomes import Outcome, Row
+from domain.ports import Append, Log, Origin
+from domain.shards import Circle, Purpose, ReceiptsRecorded, ShardPlanned
+
+KEPT = 5_000  # shards whose receipts are remembered; a forgotten one is read again from the log
+MOST = 500  # receipts in one append
+
+ORIGIN = Origin(actor="system:receipts", correlation_id="receipts")
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    """What is known of a shard's receipts: the last outcome by recipient index."""
+
+    outcomes: dict[int, Outcome]
+
+
+def _evolve(state: _Seen | None, event: Event) -> _Seen | None:
+    match event:
+        case ReceiptsRecorded(rows=rows):
+            return _Seen({**(state.outcomes if state else {}), **{row.index: row.outcome for row in rows}})
+    return state
+
+
+class _Shard(msgspec.Struct):
+    plan: ShardPlanned
+    version: int
+    outcomes: dict[int, Outcome]
+
+
+class Receipts:
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._shards: OrderedDict[str, _Shard] = OrderedDict()
+        self._delivered: set[tuple[str, str]] = set()
+        self._waiting: list[tuple[str, Row, asyncio.Future[None]]] = []
+        self._flushing: asyncio.Task[None] | None = None
+
+    async def record(self, shard_id: str, row: Row) -> None:
+        """Returns once the receipt is in the log. The same receipt again changes nothing.
+
+        Raises NotFound for a shard or a recipient that does not exist.
+        """
+        shard = await self._shard(shard_id)
+        if not 0 <= row.index < len(shard.plan.recipients):
+            raise NotFound("receipt.unknown", "There is no such message.")
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((shard_id, row, done))
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush(), name="receipts")
+        await asyncio.shield(done)
+
+    async def _shard(self, shard_id: str) -> _Shard:
+        if shard_id in self._shards:
+            self._shards.move_to_end(shard_id)
+            return self._shards[shard_id]
+        state, _ = await self._log.load(shard_stream(shard_id), shards.evolve)
+        if state is None:
+            raise NotFound("receipt.unknown", "There is no such message.")
+        seen, version = await self._log.load(receipts_stream(shard_id), _evolve)
+        shard = _Shard(state.plan, version, dict(seen.outcomes) if seen else {})
+        known = self._shards.setdefault(shard_id, shard)
+        while len(self._shards) > KEPT:
+            self._shards.popitem(last=False)
+        return known
+
+    async def _flush(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+            try:
+                await self._write(batch)
+            except Exception as error:
+                for _, _, done in batch:
+                    if not done.done():
+                        done.set_exception(error)
+                        done.exception()  # its caller may have gone
+                continue
+            for _, _, done in batch:
+                if not done.done():
+                    done.set_result(None)
+
+    async def _write(self, batch: list[tuple[str, Row, asyncio.Future[None]]]) -> None:
+        rows: dict[str, dict[int, Row]] = {}
+        for shard_id, row, _ in batch:
+            shard = await self._shard(shard_id)
+            before = shard.outcomes.get(row.index)
+            if before is row.outcome or before is Outcome.DELIVERED:
+                continue  # seen, or out of order: nothing undoes "delivered"
+            kept = rows.setdefault(shard_id, {})
+            if row.index not in kept or kept[row.index].outcome is not Outcome.DELIVERED:
+                kept[row.index] = row
+        appends: list[Append] = []
+        for shard_id, by_index in rows.items():
+            shard = await self._shard(shard_id)
+            event = ReceiptsRecorded(shard_id=shard_id, rows=tuple(by_index.values()))
+            appends.append(Append(receipts_stream(shard_id), shard.version, [event]))
+        if not appends:
+            return
+        try:
+            await self._log.append(appends, ORIGIN)
+        except VersionConflict:
+            # Another process takes receipts for the same shards: read them again, one at a time.
+            for append in appends:
+                self._shards.pop(append.stream.partition("-")[2], None)
+                await self._log.execute(append.stream, _evolve, _again(append.events), ORIGIN)
+        for shard_id, by_index in rows.items():
+            known = self._shards.get(shard_id)
+            if known is not None:
+                known.version += 1
+                known.outcomes.update({row.index: row.outcome for row in by_index.values()})
+            shard = known or await self._shard(shard_id)
+            if any(row.outcome is Outcome.DELIVERED for row in by_index.values()):
+                await self._node_delivered(shard.plan)
+
+    async def _node_delivered(self, plan: ShardPlanned) -> None:
+        key = (plan.warning_id, plan.node_id)
+        if plan.circle is not Circle.STAFF or plan.purpose is Purpose.CANCEL or key in self._delivered:
+            return
+        await self._log.execute(
+            relay_stream(*key), relays.evolve, lambda s: relays.delivered(s, channel=plan.channel.value), ORIGIN
+        )
+        self._delivered.add(key)
+
+
+def _again(events: Sequence[Event]) -> Callable[[_Seen | None], list[Event]]:
+    def decide(_: _Seen | None) -> list[Event]:
+        return list(events)
+
+    return decide

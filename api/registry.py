@@ -1,0 +1,244 @@
+"""The registry: nodes, people, grants, credentials and rule packs, one by one and in bulk."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import phonenumbers
+
+from api.commands import Actor, Commands, Done, Once
+from domain import grants, people, rulepacks, stations
+from domain.errors import InvalidInput, NotSignedIn
+from domain.events import Event
+from domain.grants import Action, Grant, GrantRole, Token, TokenKind
+from domain.ids import derived, grant_stream, node_stream, person_stream, rule_pack_stream, token_stream
+from domain.people import Person
+from domain.ports import Append, Origin
+from domain.private import Private
+from domain.rulepacks import RulePack
+from domain.stations import Node
+
+PORTION = 500  # persons in one append
+
+
+class Registry(Commands):
+    # Hierarchy -------------------------------------------------------------------------------------------------------
+
+    async def register_nodes(self, nodes: Sequence[Node], actor: Actor) -> int:
+        """Puts nodes into the tree, parents first; returns how many were new.
+
+        The first duty office of an empty installation needs no grant: there is nobody yet who could have one.
+        """
+        known = self._nodes()
+        if known:
+            self.allow(actor, Action.HIERARCHY_WRITE, sorted({n.parent for n in nodes if n.parent in known} or known))
+        appends: list[Append] = []
+        for node in nodes:
+            events = stations.register(known.get(node.node_id), node, known.get(node.parent) if node.parent else None)
+            known[node.node_id] = node
+            if events:
+                appends.append(Append(node_stream(node.node_id), 0, events))
+        if appends:
+            await self.log.append(appends, self.origin(actor, None))
+        return len(appends)
+
+    def _nodes(self) -> dict[str, Node]:
+        with self.views.reading() as db:
+            return dict(self.views.directory.hierarchy(db).nodes)
+
+    # People ----------------------------------------------------------------------------------------------------------
+
+    async def register_people(
+        self,
+        persons: Iterable[tuple[Person, dict[str, Any]]],
+        actor: Actor,
+        on_portion: Callable[[int], None] | None = None,
+    ) -> int:
+        """Registers people with their personal fields, sealed before they are stored; returns how many.
+
+        Raises InvalidInput for an address that cannot be one; what came in earlier portions stays.
+        """
+        nodes = self._nodes()
+        total = 0
+        portion: list[tuple[Person, dict[str, Any]]] = []
+        allowed: set[str] = set()
+        for person, personal in persons:
+            if person.node_id not in nodes:
+                raise InvalidInput("person.node", f"There is no node {person.node_id}.")
+            if person.node_id not in allowed:
+                self.allow(actor, Action.PEOPLE_WRITE, [person.node_id])
+                allowed.add(person.node_id)
+            portion.append((person, _checked(personal)))
+            if len(portion) == PORTION:
+                total += await self._portion(portion, actor)
+                portion = []
+                if on_portion is not None:
+                    on_portion(total)
+        if portion:
+            total += await self._portion(portion, actor)
+        return total
+
+    async def _portion(self, portion: list[tuple[Person, dict[str, Any]]], actor: Actor) -> int:
+        appends: list[Append] = []
+        with self.views.reading() as db:
+            known = {p.person_id: self.views.directory.person(db, p.person_id) for p, _ in portion}
+        for person, personal in portion:
+            stream, version = person_stream(person.person_id), 0
+            state = known[person.person_id]
+            if state is not None:
+                state, version = await self.log.load(stream, people.evolve)
+            events = people.register(state, person, Private(person.person_id, personal))
+            appends.append(Append(stream, version, events))
+        await asyncio.to_thread(self._remember, portion)
+        await self.log.append(appends, self.origin(actor, None))
+        return len(appends)
+
+    def _remember(self, portion: list[tuple[Person, dict[str, Any]]]) -> None:
+        # Before the log knows them: an address too many in the index does no harm, one too few would lose a reply.
+        self.vault.prepare([person.person_id for person, _ in portion])
+        self.vault.remember_addresses(
+            [
+                (kind, str(personal[kind]), person.person_id)
+                for person, personal in portion
+                for kind in ("phone", "email")
+                if personal.get(kind)
+            ]
+        )
+
+    async def forget_person(self, person_id: str, actor: Actor) -> Done:
+        """Ends all contact, then destroys the person's key: nothing sealed with it can be opened again."""
+        with self.views.reading() as db:
+            person = self.views.directory.person(db, person_id)
+        grant = self.allow(actor, Action.PEOPLE_WRITE, [person.node_id]) if person else None
+        recorded = await self.log.execute(
+            person_stream(person_id), people.evolve, people.forget, self.origin(actor, grant)
+        )
+        await asyncio.to_thread(self.vault.forget, person_id)
+        return Done(id=person_id, position=recorded[-1].position if recorded else 0)
+
+    # Grants ----------------------------------------------------------------------------------------------------------
+
+    async def give_grant(
+        self,
+        actor: Actor,
+        *,
+        person_id: str,
+        role: GrantRole,
+        node_id: str,
+        valid_to: datetime | None = None,
+        once: Once | None = None,
+        bootstrap: bool = False,
+    ) -> Done:
+        """Gives a role over a subtree. `bootstrap` is for the command line of the machine itself."""
+        by = None if bootstrap else self.allow(actor, Action.GRANT_WRITE, [node_id])
+        grant_id = derived("grant", person_id, role, node_id, once.key if once else self.new_id())
+
+        async def decide() -> tuple[Sequence[Append], str]:
+            grant = Grant(
+                grant_id=grant_id,
+                person_id=person_id,
+                role=role,
+                node_id=node_id,
+                valid_from=self.clock.now(),
+                valid_to=valid_to,
+            )
+            return [Append(grant_stream(grant_id), 0, grants.give(None, grant))], grant_id
+
+        return await self.commit(decide, self.origin(actor, by), once)
+
+    async def revoke_grant(self, actor: Actor, grant_id: str, *, reason: str) -> Done:
+        state, _ = await self.log.load(grant_stream(grant_id), grants.evolve)
+        by = self.allow(actor, Action.GRANT_WRITE, [state.node_id] if state else [])
+
+        def decide(current: Grant | None) -> list[Event]:
+            return grants.revoke(current, at=self.clock.now(), reason=reason)
+
+        recorded = await self.log.execute(grant_stream(grant_id), grants.evolve, decide, self.origin(actor, by))
+        return Done(id=grant_id, position=recorded[-1].position if recorded else 0)
+
+    # Credentials -----------------------------------------------------------------------------------------------------
+
+    async def issue_token(self, person_id: str, kind: TokenKind, secret: str, lasts: timedelta, actor: Actor) -> Done:
+        """Makes `secret` a credential of a person. The log keeps its SHA-256 alone."""
+        token = Token(digest=digest_of(secret), kind=kind, person_id=person_id, valid_until=self.clock.now() + lasts)
+        recorded = await self.log.append(
+            [Append(token_stream(token.digest), 0, grants.issue_token(None, token))], self.origin(actor, None)
+        )
+        return Done(id=token.digest, position=recorded[-1].position)
+
+    async def use_login_link(self, secret: str, session_secret: str, lasts: timedelta) -> str:
+        """Spends a one-time link and opens a session; returns the person. Refused the second time."""
+        stream = token_stream(digest_of(secret))
+        state, version = await self.log.load(stream, grants.evolve_token)
+        if state is None or state.kind is not TokenKind.LOGIN_LINK:
+            raise NotSignedIn("login.unknown", "This login link is not one of ours.", "Ask for a new one.")
+        now = self.clock.now()
+        session = Token(
+            digest=digest_of(session_secret),
+            kind=TokenKind.SESSION,
+            person_id=state.person_id,
+            valid_until=now + lasts,
+        )
+        origin = Origin(actor=state.person_id, correlation_id=f"login-{state.digest[:16]}")
+        await self.log.append(
+            [
+                Append(stream, version, grants.end_token(state, why="used", at=now)),
+                Append(token_stream(session.digest), 0, grants.issue_token(None, session)),
+            ],
+            origin,
+        )
+        return state.person_id
+
+    async def end_session(self, secret: str) -> None:
+        def decide(state: Token | None) -> list[Event]:
+            return (
+                [] if state is None or state.ended else grants.end_token(state, why="signed out", at=self.clock.now())
+            )
+
+        digest = digest_of(secret)
+        origin = Origin(actor="system:sessions", correlation_id=f"logout-{digest[:16]}")
+        await self.log.execute(token_stream(digest), grants.evolve_token, decide, origin)
+
+    def person_of(self, secret: str, kind: TokenKind) -> str:
+        """Whose credential this is. Raises NotSignedIn where it is unknown, of another kind, ended or expired."""
+        with self.views.reading() as db:
+            token = self.views.directory.token(db, digest_of(secret))
+        if token is None or token.kind is not kind or token.ended or self.clock.now() >= token.valid_until:
+            raise NotSignedIn("token.invalid", "The credential is unknown, expired or withdrawn.", "Sign in again.")
+        return token.person_id
+
+    # Rules -----------------------------------------------------------------------------------------------------------
+
+    async def adopt_rules(self, pack: RulePack, actor: Actor) -> Done:
+        recorded = await self.log.execute(
+            rule_pack_stream(pack.rule_pack_id),
+            rulepacks.evolve,
+            lambda state: rulepacks.adopt(state, pack),
+            self.origin(actor, None, rule_pack_id=pack.rule_pack_id),
+        )
+        return Done(id=pack.rule_pack_id, position=recorded[-1].position if recorded else 0)
+
+
+def digest_of(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _checked(personal: dict[str, Any]) -> dict[str, Any]:
+    """The personal fields with the phone in E.164. Numbers that cannot be one are refused; unusual ones are not."""
+    fields = {name: value for name, value in personal.items() if value}
+    if phone := fields.get("phone"):
+        try:
+            number = phonenumbers.parse(str(phone), "CN")
+        except phonenumbers.NumberParseException as error:
+            raise InvalidInput("person.phone", "A phone number cannot be read.", "Write it as +86…") from error
+        if not phonenumbers.is_possible_number(number):
+            raise InvalidInput("person.phone", "A phone number has an impossible length.", "Check it.")
+        fields["phone"] = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    email = str(fields.get("email", ""))
+    if email and (len(email) > 254 or email.count("@") != 1 or any(c.isspace() or ord(c) < 32 for c in email)):
+        raise InvalidInput("person.email", "A mail address cannot be one.", "Check it.")
+    return fields

@@ -1,0 +1,65 @@
+"""Keeps the views in step with the log while the program runs, and tells those who wait for a position."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from domain.errors import FenghuoError
+from infra.log.store import EventLog
+from projections.follower import Views
+
+_log = structlog.get_logger("fenghuo.follower")
+
+LONGEST_BACKOFF_S = 30.0
+
+
+class Follower:
+    """Runs `Views.catch_up` in a thread whenever the log has grown. A fault is logged and tried again, ever slower."""
+
+    def __init__(self, log: EventLog, views: Views) -> None:
+        self.log = log
+        self.views = views
+        self._moved = asyncio.Event()
+
+    async def run(self) -> None:
+        backoff = 0.1
+        while True:
+            grown = self.log.growth()
+            try:
+                before = self.views.position
+                await asyncio.to_thread(self.views.catch_up, self.log.read_now)
+                backoff = 0.1
+            except FenghuoError as error:
+                _log.error("views_stopped", code=error.code, retry_s=backoff)
+            except Exception:
+                _log.exception("views_stopped", retry_s=backoff)
+            else:
+                if self.views.position != before:
+                    self._notify()
+                    continue
+                await grown.wait()
+                continue
+            await asyncio.sleep(backoff)
+            backoff = min(backoff * 2, LONGEST_BACKOFF_S)
+
+    def _notify(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def reached(self, position: int, timeout_s: float = 10.0) -> bool:
+        """True once the views stand at `position` or later, False when that took too long."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.views.position < position:
+                    await self._moved.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def moved(self, after: int) -> int:
+        """The views' position once it is above `after`."""
+        while self.views.position <= after:
+            await self._moved.wait()
+        return self.views.position

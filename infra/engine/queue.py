@@ -1,0 +1,101 @@
+"""The embedded dispatch queue: the shards view, read by lanes; and the words and contacts that sending needs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from domain.errors import NotFound
+from domain.ports import Clock
+from domain.private import Sealed
+from domain.rulepacks import LANES, Lane
+from domain.shards import Circle, Purpose, ShardPlanned
+from domain.warnings import Text
+from infra.engine.follower import Follower
+from notifiers.channel import Rendered
+from notifiers.render import render
+from projections.follower import Views
+from projections.warnings import state_of
+
+
+class ViewQueue:
+    """The worker's queue on the shards view. A lease is an event of the shard, so two workers never share one."""
+
+    def __init__(self, views: Views, follower: Follower, clock: Clock) -> None:
+        self._views = views
+        self._follower = follower
+        self._clock = clock
+        self._seen = -1
+
+    def take(self, now: datetime, worker: str, limit: int) -> list[tuple[str, Lane]]:
+        self._seen = self._views.position
+        with self._views.reading() as db:
+            return [
+                (row["shard_id"], LANES[row["lane"]]) for row in self._views.deliveries.queue(db, now, worker, limit)
+            ]
+
+    async def wait(self, now: datetime) -> None:
+        due = await asyncio.to_thread(self._next_due)
+        waits = [asyncio.create_task(self._follower.moved(self._seen))]
+        if due is not None:
+            waits.append(asyncio.create_task(self._wait_until(due)))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _wait_until(self, due: datetime) -> int:
+        await self._clock.sleep_until(due)
+        return 0
+
+    def _next_due(self) -> datetime | None:
+        with self._views.reading() as db:
+            return self._views.deliveries.next_due(db)
+
+
+class ViewTexts:
+    """Renders a warning once for each purpose, circle and language, and keeps what it rendered."""
+
+    def __init__(self, views: Views, clock: Clock) -> None:
+        self._views = views
+        self._clock = clock
+        self._kept: dict[tuple[str, int, Purpose, Circle, str], Rendered] = {}
+
+    async def rendered(self, plan: ShardPlanned) -> Rendered:
+        return await asyncio.to_thread(self._rendered, plan)
+
+    def _rendered(self, plan: ShardPlanned) -> Rendered:
+        with self._views.reading() as db:
+            row = self._views.warnings.one(db, plan.warning_id)
+        if row is None:
+            raise NotFound("warning.unknown", f"Warning {plan.warning_id} is not in the views.")
+        key = (plan.warning_id, row["version"], plan.purpose, plan.circle, plan.language)
+        if key not in self._kept:
+            if len(self._kept) > 500:
+                self._kept.clear()
+            self._kept[key] = render(
+                state_of(row),
+                purpose=plan.purpose,
+                circle=plan.circle,
+                language=plan.language,
+                now=self._clock.now(),
+                cancel_texts=msgspec.convert(row["cancel_texts"] or [], tuple[Text, ...]),
+                cancel_reason=row["cancel_reason"] or "",
+            )
+        return self._kept[key]
+
+
+class ViewContacts:
+    """Sealed contacts from the directory view."""
+
+    def __init__(self, views: Views) -> None:
+        self._views = views
+
+    def sealed(self, person_ids: Sequence[str]) -> dict[str, Sealed]:
+        with self._views.reading() as db:
+            return self._views.directory.sealed(db, person_ids)

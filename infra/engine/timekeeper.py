@@ -1,0 +1,85 @@
+"""Does what time alone calls for: escalates silence, ends validity. Timers are a view, so they survive a restart."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from domain import relays, warnings
+from domain.errors import FenghuoError
+from domain.ids import relay_stream, warning_stream
+from domain.ports import Clock, Origin
+from infra.engine.follower import Follower
+from infra.log.store import EventLog
+from projections.follower import Views
+from projections.timers import ESCALATE
+
+_log = structlog.get_logger("fenghuo.timekeeper")
+
+ACTOR = "system:timekeeper"
+LONGEST_WAIT = timedelta(seconds=60)
+
+
+class Timekeeper:
+    def __init__(self, log: EventLog, views: Views, follower: Follower, clock: Clock) -> None:
+        self._log = log
+        self._views = views
+        self._follower = follower
+        self._clock = clock
+
+    async def run(self) -> None:
+        while True:
+            position = self._views.position
+            due, next_due = await asyncio.to_thread(self._due)
+            last = 0
+            for timer in due:
+                try:
+                    last = max(last, await self._fire(timer))
+                except FenghuoError as error:
+                    _log.error("timer_failed", timer=timer["kind"], warning_id=timer["warning_id"], code=error.code)
+                    await asyncio.sleep(1)
+            if due:
+                if last:
+                    await self._follower.reached(last)
+                else:
+                    await asyncio.sleep(0.05)  # settled already; the views are about to say so
+                continue
+            await self._wait(position, next_due)
+
+    def _due(self) -> tuple[list[dict[str, Any]], datetime | None]:
+        with self._views.reading() as db:
+            return self._views.timers.due(db, self._clock.now()), self._views.timers.next_due(db)
+
+    async def _wait(self, position: int, next_due: datetime | None) -> None:
+        """Until the next timer is due or the views moved: a new timer may be earlier."""
+        until = min(next_due, self._clock.now() + LONGEST_WAIT) if next_due else self._clock.now() + LONGEST_WAIT
+        waits = [
+            asyncio.create_task(self._clock.sleep_until(until)),
+            asyncio.create_task(self._follower.moved(position)),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _fire(self, timer: dict[str, Any]) -> int:
+        """Acts on a timer; the position of what it wrote, 0 where nothing was left to do."""
+        warning_id, now = timer["warning_id"], self._clock.now()
+        origin = Origin(actor=ACTOR, correlation_id=f"timer-{warning_id}")
+        if timer["kind"] == ESCALATE:
+            written = await self._log.execute(
+                relay_stream(warning_id, timer["node_id"]),
+                relays.evolve,
+                lambda state: relays.escalate(state, at=now, by=ACTOR),
+                origin,
+            )
+        else:
+            written = await self._log.execute(
+                warning_stream(warning_id), warnings.evolve, lambda state: warnings.expire(state, at=now), origin
+            )
+        return written[-1].position if written else 0
