@@ -29,6 +29,7 @@ from notifiers.mime import Letter, mail_address, sender_address
 DOWN_S = 1.0  # seconds for which a server that could not be reached is not tried again
 IDLE_S = 60.0  # seconds after which a kept connection is not trusted any more; servers drop them after 30 to 300
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})\b")
+_UNSUBSCRIBE = re.compile(r"<[\x21-\x3b\x3d\x3f-\x7e]{1,200}>(, <[\x21-\x3b\x3d\x3f-\x7e]{1,200}>){0,3}")
 _QUEUED = re.compile(r"queued as ([A-Za-z0-9]{1,64})")
 
 
@@ -84,7 +85,7 @@ class EmailNotifier:
         domain = settings.message_domain or self._sender.domain
         if envelope is None or not envelope.isascii() or mail_address(f"x@{domain}") != f"x@{domain}":
             raise InvalidInput("email.sender", "A sender of mail is not a mail address.", "Check the setting.")
-        if settings.unsubscribe and not re.fullmatch(r"(<[\x21-\x3b\x3d\x3f-\x7e]+>(, )?){1,4}", settings.unsubscribe):
+        if settings.unsubscribe and not _UNSUBSCRIBE.fullmatch(settings.unsubscribe):
             raise InvalidInput("email.unsubscribe", "List-Unsubscribe is a list of URLs in angle brackets.")
         self._envelope = envelope
         self._domain = domain

@@ -1,6 +1,7 @@
 """The recipient's own link: `/a/<token>`, where the token names one delivery and proves that we made it.
 
-A token is a shard id (16 bytes), a recipient's index (2) and 12 bytes of HMAC-SHA256, in base64url: 40 characters, short enough for a text message. It tells nothing about the person.
+A token is a shard id (16 bytes), a recipient's index (2) and 12 bytes of HMAC-SHA256, in base64url: 40 characters,
+short enough for a text message. It tells nothing about the person.
 """
 
 from __future__ import annotations

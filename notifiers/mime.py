@@ -33,9 +33,8 @@ _DOMAIN = re.compile(
 )
 _MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _LINK = re.compile(r"[\x21-\x7e]*")
+_BREAKING = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
 _NEWLINE = re.compile(r"\r\n|\r|\n")
-# Placeholders are made of letters alone, so that no encoding of a header or body changes or folds them.
-_TO, _ID, _TEXT, _HTML = "PlaceOfRecipient", "PlaceOfMessageId", "PlaceOfPlainText", "PlaceOfHyperText"
 
 
 def mail_address(text: object) -> str | None:
@@ -64,10 +63,9 @@ def mail_address(text: object) -> str | None:
 
 
 def header_text(text: str) -> str:
-    """The text as one line that a header may hold: line breaks and runs of spaces become one space, other control
-    characters go, and what is over LONGEST_SUBJECT is cut."""
-    line = " ".join(sendable(text[: 4 * LONGEST_SUBJECT]).split())
-    line = "".join(character for character in line if character >= " " and not "\x7f" <= character <= "\x9f")
+    """The text as one line that a header may hold: each run of control characters, line breaks and spaces becomes one
+    space, and what is over LONGEST_SUBJECT is cut."""
+    line = _BREAKING.sub(" ", sendable(text[: 4 * LONGEST_SUBJECT])).strip()
     return line if len(line) <= LONGEST_SUBJECT else line[: LONGEST_SUBJECT - 1].rstrip() + "…"
 
 
@@ -137,20 +135,22 @@ class Letter:
     def _skeleton(self, plain: bool) -> list[bytes]:
         """The bytes before, between and after the four places: To, Message-ID, plain text, hypertext."""
         rendered = self._rendered
-        # Our own boundary: the library would pick one that its bodies do not hold, and has never seen ours.
+        # Boundary and placeholders are random, so that no subject and no text can hold them by chance or by design;
+        # letters and digits alone, so that no header is encoded or folded because of them.
         boundary = f"=_{secrets.token_hex(16)}"
+        places = to, message_id, text, hypertext = [
+            f"{name}{secrets.token_hex(8)}" for name in ("to", "id", "tx", "ht")
+        ]
         mail = EmailMessage(policy=SMTP_POLICY)
-        mail["To"] = _TO
+        mail["To"] = to
         mail["From"] = self._sender
         mail["Date"] = self._date
-        mail["Message-ID"] = f"<{_ID}>"
+        mail["Message-ID"] = f"<{message_id}>"
         mail["Auto-Submitted"] = "auto-generated"
         if re.fullmatch(r"[A-Za-z0-9-]{1,35}", rendered.language):
             mail["Content-Language"] = rendered.language
         if rendered.urgency == "high":
             mail["Importance"] = "high"
-        if self._unsubscribe:
-            mail["List-Unsubscribe"] = self._unsubscribe
         mail["MIME-Version"] = "1.0"
         mail["Content-Type"] = f'multipart/alternative; boundary="{boundary}"'
         encoding = "8bit" if plain else "base64"
@@ -162,15 +162,17 @@ class Letter:
             (
                 *(SMTP_POLICY.fold_binary(name, value) for name, value in mail.raw_items()),
                 _subject(rendered.subject),
+                # On one line: folded right after the colon, its value reads as empty to some programs.
+                f"List-Unsubscribe: {self._unsubscribe}\r\n".encode("ascii") if self._unsubscribe else b"",
                 (part % "plain").encode("ascii"),
-                _TEXT.encode("ascii"),
+                text.encode("ascii"),
                 (part % "html").encode("ascii"),
-                _HTML.encode("ascii"),
+                hypertext.encode("ascii"),
                 f"\r\n--{boundary}--\r\n".encode("ascii"),
             )
         )
         parts: list[bytes] = []
-        for place in (_TO, _ID, _TEXT, _HTML):
+        for place in places:
             before, found, rest = rest.partition(place.encode("ascii"))
             if not found:
                 raise ValueError("the mail lost one of its places")

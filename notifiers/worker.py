@@ -87,6 +87,7 @@ class Worker:
 
     async def run(self) -> None:
         while not self._draining:
+            self._freed.clear()  # before looking: a slot that is freed from here on is not missed
             free = {lane: self._slots - sum(held is lane for _, held in self._active.values()) for lane in LANES}
             started = 0
             limit = self._slots * len(LANES) + len(self._active)
@@ -111,7 +112,6 @@ class Worker:
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _pause(self, now: datetime) -> None:
-        self._freed.clear()
         waits = [asyncio.create_task(self._queue.wait(now)), asyncio.create_task(self._freed.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

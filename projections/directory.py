@@ -163,20 +163,10 @@ class _People:
         event = r.event
         match event:
             case PersonRegistered():
-                self._add(
-                    r, event.person_id, event.node_id, event.role.value, event.language, event.channels, event.personal
-                )
+                self._add(r, event, event.node_id, event.role.value)
             case ContactChanged():
                 if before := self._end(event.person_id, r.position):
-                    self._add(
-                        r,
-                        event.person_id,
-                        before["node_id"],
-                        before["role"],
-                        event.language,
-                        event.channels,
-                        event.personal,
-                    )
+                    self._add(r, event, before["node_id"], before["role"])
             case PersonForgotten():
                 self._end(event.person_id, r.position)
 

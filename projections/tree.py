@@ -153,6 +153,8 @@ class _Batch:
         for r in events:
             if isinstance(r.event, ChunkRecorded | ReceiptsRecorded) and r.event.shard_id in self.shards:
                 warning_id, recipients = self.shards[r.event.shard_id]
+                if not recipients:
+                    continue
                 people.setdefault(warning_id, set()).update(recipients[o.index] for o in r.event.rows)
             elif isinstance(r.event, AnswerReceived):
                 people.setdefault(r.event.warning_id, set()).add(r.event.person_id)

@@ -68,7 +68,9 @@ async def form(request: Request, limit: int) -> FormData:
     try:
         return await request.form(max_files=1, max_fields=50, max_part_size=limit)
     except HTTPException as error:
-        raise InvalidInput("page.form", N_("The form could not be read."), N_("Reload the page and try again.")) from error
+        raise InvalidInput(
+            "page.form", N_("The form could not be read."), N_("Reload the page and try again.")
+        ) from error
 
 
 async def _discard(request: Request) -> None:
@@ -92,6 +94,8 @@ class PageRoute(APIRoute):
                 response = await handler(request)
             except FenghuoError as error:
                 response = refusal(request, error)
+            finally:
+                await request.close()  # an uploaded file
             for name, value in render.HEADERS.items():
                 response.headers.setdefault(name, value)
             language = request.query_params.get("lang", "")

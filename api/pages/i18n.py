@@ -99,12 +99,12 @@ def percent(part: int, whole: int, language: str) -> str:
 
 def moment(at: datetime, language: str) -> str:
     """Day, time and zone: `2026年11月21日 20:13 GMT+8`. The zone is always said; readers sit in many."""
-    return f"{format_skeleton('yMMMdHm', at, tzinfo=ZONE, locale=_locale(language))} {_gmt(at)}"
+    return f"{_day('yMMMd', at, language)} {hm(at, language)} {_gmt(at)}"
 
 
 def clock(at: datetime, language: str) -> str:
     """Day and time, where a heading says the zone."""
-    return format_skeleton("MMMdHm", at, tzinfo=ZONE, locale=_locale(language))
+    return f"{_day('MMMd', at, language)} {hm(at, language)}"
 
 
 def hm(at: datetime, language: str) -> str:
@@ -112,12 +112,16 @@ def hm(at: datetime, language: str) -> str:
     return format_skeleton("Hm", at, tzinfo=ZONE, locale=_locale(language))
 
 
+def _day(skeleton: str, at: datetime, language: str) -> str:
+    return format_skeleton(skeleton, at, tzinfo=ZONE, locale=_locale(language))
+
+
 def zone_name(at: datetime, language: str) -> str:
     return f"{get_timezone_name(ZONE, locale=_locale(language))} ({_gmt(at)})"
 
 
 def _gmt(at: datetime) -> str:
-    return get_timezone_gmt(at.astimezone(ZONE), width="short", locale="en").replace("+0800", "+8")
+    return get_timezone_gmt(at.astimezone(ZONE), width="long", locale="en").replace("+0", "+").removesuffix(":00")
 
 
 def iso(at: datetime) -> str:

@@ -45,14 +45,16 @@ STEPS: Final = {
 }
 CASES: Final = {
     "open": N_("Open"),
-    "opened": N_("Open"),
-    "reported": N_("Reported"),
     "assigned": N_("Assigned"),
     "tasked": N_("Tasked"),
-    "in_progress": N_("In progress"),
-    "verified": N_("Verified"),
-    "resolved": N_("Resolved"),
     "closed": N_("Closed"),
+    "verified": N_("Verified"),
+    "reported": N_("Reported"),
+    "comforted": N_("Comforted"),
+    "aftercare": N_("Aftercare"),
+    "emergency_aid": N_("Emergency aid"),
+    "referred_to_mission": N_("Referred to the mission"),
+    "contacted": N_("Contacted"),
 }
 CHANNELS: Final = {
     "sms": N_("SMS"),

@@ -70,8 +70,8 @@ class EventMapper:
         except (KeyError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise VerificationFailed(
                 "log.unreadable_event",
-                f"Event {stored_event.originator_version} of {stored_event.originator_id} ({stored_event.topic}) cannot be read:"
-                f" {error}.",
+                f"Event {stored_event.originator_version} of {stored_event.originator_id} ({stored_event.topic})"
+                f" cannot be read: {error}.",
                 "The log was altered, or written by a newer program.",
             ) from error
         return Recorded(str(stored_event.originator_id), stored_event.originator_version, stored.meta, event, position)

@@ -3,8 +3,8 @@
   "use strict";
   const tree = document.getElementById("tree");
   const folded = new Set();
+  const MANY = 30; // rows above which a page opens with its offices folded
   let show = "all";
-  let settled = false;
 
   const rows = () => [...document.querySelectorAll("#tree-body > tr")];
   const silent = (row) => !["acknowledged", "relayed"].includes(row.dataset.state);
@@ -78,7 +78,7 @@
     for (const row of rows()) before.set(row.dataset.node, look(row));
   });
   document.addEventListener("htmx:sseMessage", () => {
-    if (!settled && tree) { settled = true; if (!before.size && rows().length > 30) foldAll(true); }
+    if (!before.size && rows().length > MANY) foldAll(true);
     const changed = rows().filter((row) => before.get(row.dataset.node) !== look(row));
     for (const row of changed) row.classList.add("fresh");
     arrange();
@@ -112,6 +112,6 @@
     setInterval(tick, 1000);
   }
 
-  if (tree && rows().length > 30) foldAll(true);
+  if (tree && rows().length > MANY) foldAll(true);
   arrange();
 })();

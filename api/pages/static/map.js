@@ -46,6 +46,12 @@
     return { root, y, country: root.country, place: ([lonAt, latAt]) => [left + (lonAt - west) * squeeze * scale, up + spanY * scale - (latAt - south) * scale] };
   }
 
+  // A bow on the page and not a great circle: those to South America would leave the map at one edge and return.
+  const beam = ([x0, y0], [x1, y1]) => {
+    const lift = Math.hypot(x1 - x0, y1 - y0) * 0.16;
+    return `M${x0.toFixed(1)},${y0.toFixed(1)}Q${((x0 + x1) / 2).toFixed(1)},${((y0 + y1) / 2 - lift).toFixed(1)} ${x1.toFixed(1)},${y1.toFixed(1)}`;
+  };
+
   function draw() {
     const all = nodes();
     const inset = home(all);
@@ -64,7 +70,7 @@
       const inside = inset && one.country === inset.country;
       const [x, y] = inside ? inset.place(one.at) : projection(one.at);
       const r = Math.min(2.6 + Math.sqrt(one.people) / 22, 7) * (one.depth === 0 ? 1.25 : 1);
-      const arc = inset && !inside ? make("path", { d: path({ type: "LineString", coordinates: [inset.root.at, one.at] }) }, arcs) : null;
+      const arc = inset && !inside ? make("path", { d: beam(projection(inset.root.at), [x, y]) }, arcs) : null;
       const ring = make("circle", { class: "map-ring", cx: x, cy: y, r: r + 1 }, rings);
       const dot = make("circle", { cx: x, cy: y, r: one.kind === "county" ? r + 0.8 : r, "data-dot": one.node }, dots);
       const title = make("title", {}, dot);

@@ -1,0 +1,146 @@
+"""Proof of the log: an RFC 6962 Merkle tree over what is stored, and signed checkpoints of it.
+
+A leaf is (position, stream, version, topic, state) as stored. The prover follows the log, extends the tree's frontier
+and signs a checkpoint in the C2SP form now and then. `verify` derives everything again from the log and compares: an
+edited event, a missing one and a tail trimmed below the last checkpoint are all noticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from eventsourcing.persistence import Notification
+
+from domain.checkpoint import Checkpoint, Note, VerifierKey, open_checkpoint, sign
+from domain.errors import FenghuoError, Unreachable, VerificationFailed
+from domain.merkle import Frontier, leaf_hash
+from infra.log.store import EventLog
+from infra.vault import FileVault
+
+_log = structlog.get_logger("fenghuo.prover")
+
+ORIGIN = "fenghuo.log"
+BATCH = 1000
+EVERY_S = 1.0  # a checkpoint at most this often
+
+
+class Prover:
+    """Keeps `proof.sqlite`: the frontier of the tree and every signed checkpoint."""
+
+    def __init__(self, folder: Path, log: EventLog, vault: FileVault) -> None:
+        self._log = log
+        self._key = Ed25519PrivateKey.from_private_bytes(vault.secret("log-signing-key"))
+        public = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self.verifier = VerifierKey(ORIGIN, public)
+        try:
+            self._db = sqlite3.connect(
+                folder / "proof.sqlite", isolation_level=None, check_same_thread=False, timeout=30
+            )
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS checkpoint"
+                " (size INTEGER PRIMARY KEY, position INTEGER, frontier TEXT, note TEXT)"
+            )
+        except sqlite3.Error as error:
+            raise Unreachable("proof.open_failed", f"proof.sqlite cannot be opened: {error}.") from error
+
+    async def run(self) -> None:
+        while True:
+            growth = self._log.growth()
+            try:
+                await asyncio.to_thread(self.extend)
+            except FenghuoError as error:
+                _log.error("proof_stopped", code=error.code)
+            await growth.wait()
+            await asyncio.sleep(EVERY_S)
+
+    def extend(self) -> Checkpoint | None:
+        """Takes in what the log has beyond the last checkpoint and signs a new one; returns the latest."""
+        size, position, frontier = self._latest()
+        grown = False
+        for notification in self._notifications(position, None):
+            frontier = frontier.append(leaf(notification))
+            position, grown = notification.id, True
+        if grown:
+            checkpoint = Checkpoint(ORIGIN, frontier.size, frontier.root())
+            text = checkpoint.text()
+            note = Note(text, (sign(text, self.verifier, self._key.sign),)).encode()
+            self._db.execute(
+                "INSERT OR IGNORE INTO checkpoint VALUES (?, ?, ?, ?)",
+                (frontier.size, position, msgspec.json.encode(frontier).decode(), note.decode()),
+            )
+            return checkpoint
+        return None if size == 0 else Checkpoint(ORIGIN, size, frontier.root())
+
+    def note(self) -> str | None:
+        """The latest signed checkpoint, as text that any C2SP tool reads."""
+        row = self._db.execute("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1").fetchone()
+        return None if row is None else str(row[0])
+
+    def verify(self, on_event: Callable[[int], None] | None = None) -> int:
+        """Hashes the whole log again and holds it against every checkpoint; returns the number of events.
+
+        Raises VerificationFailed, naming the first position that does not fit.
+        """
+        rows = self._db.execute("SELECT size, position, note FROM checkpoint ORDER BY size").fetchall()
+        frontier = Frontier()
+        waiting = iter(rows)
+        following = next(waiting, None)
+        before = 0
+        for notification in self._notifications(0, None):
+            if notification.id != before + 1 and self._dense:
+                raise VerificationFailed("log.gap", f"Position {before + 1} of the log is missing.")
+            before = notification.id
+            frontier = frontier.append(leaf(notification))
+            while following is not None and following[0] == frontier.size:
+                self._compare(following, frontier)
+                following = next(waiting, None)
+            if on_event is not None:
+                on_event(notification.id)
+        if following is not None:
+            raise VerificationFailed(
+                "log.trimmed",
+                f"The log has {frontier.size} events; a signed checkpoint says that it had {following[0]}.",
+                "Events were removed from its end.",
+            )
+        return frontier.size
+
+    _dense = True  # SQLite numbers events without gaps; other databases do not
+
+    def _compare(self, row: tuple[int, int, str], frontier: Frontier) -> None:
+        checkpoint = open_checkpoint(row[2].encode(), self.verifier)
+        if checkpoint.size != row[0] or checkpoint.root != frontier.root():
+            raise VerificationFailed(
+                "log.altered",
+                f"The first {row[0]} events do not give the root that was signed for them.",
+                "An event at or before this position was altered.",
+            )
+
+    def _latest(self) -> tuple[int, int, Frontier]:
+        row = self._db.execute("SELECT size, position, frontier FROM checkpoint ORDER BY size DESC LIMIT 1").fetchone()
+        if row is None:
+            return 0, 0, Frontier()
+        return row[0], row[1], msgspec.json.decode(row[2], type=Frontier)
+
+    def _notifications(self, after: int, upto: int | None) -> Iterator[Notification]:
+        while True:
+            batch = self._log.recorder.select_notifications(after, BATCH, upto, inclusive_of_start=False)
+            if not batch:
+                return
+            yield from batch
+            after = batch[-1].id
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def leaf(n: Notification) -> bytes:
+    """The leaf hash of one stored event."""
+    return leaf_hash(msgspec.json.encode([n.id, str(n.originator_id), n.originator_version, n.topic, n.state]))

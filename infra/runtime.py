@@ -1,0 +1,176 @@
+"""One installation, put together: the stores of a data folder, and the parts that act on them while it runs.
+
+`Stores` is what every command opens; `Runtime` is what `fenghuo serve` runs. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import random
+import uuid
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from api.desk import Desk
+from api.receipts import Receipts
+from api.registry import Registry
+from domain.errors import Unreachable
+from domain.people import Channel
+from domain.ports import Clock
+from infra.clock import SystemClock
+from infra.engine.follower import Follower
+from infra.engine.planner import Planner
+from infra.engine.queue import ViewContacts, ViewQueue, ViewTexts
+from infra.engine.timekeeper import Timekeeper
+from infra.log.mapper import EventMapper
+from infra.log.proof import Prover
+from infra.log.recorders import sqlite_log
+from infra.log.store import EventLog
+from infra.vault import FileVault
+from notifiers.channel import Notifier
+from notifiers.links import Links
+from notifiers.worker import Worker
+from projections.follower import Views, sqlite_views
+
+_log = structlog.get_logger("fenghuo.runtime")
+
+DRAIN_S = 30.0
+
+
+def new_id() -> str:
+    return uuid.uuid4().hex
+
+
+class Stores:
+    """The log, the vault and the views of one data folder, with the commands on them. Use as an async context.
+
+    With `follow` the views are kept in step in the background; without, call `catch_up` before reading.
+    """
+
+    def __init__(self, folder: Path, clock: Clock | None = None, new_id: Callable[[], str] = new_id) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise Unreachable("data.folder", f"The data folder cannot be made: {error.strerror}.") from error
+        if not os.access(folder, os.W_OK):
+            raise Unreachable("data.folder", "The data folder cannot be written to.", "Check its rights.")
+        self.folder = folder
+        self.clock = clock or SystemClock()
+        self.new_id = new_id
+        self.vault = FileVault(folder)
+        self.log = EventLog(sqlite_log(folder / "log.sqlite"), EventMapper(self.vault), self.clock, new_id)
+        self.views = Views(sqlite_views(folder / "views.sqlite"))
+        self.follower = Follower(self.log, self.views)
+        self.prover = Prover(folder, self.log, self.vault)
+        self.desk = Desk(self.log, self.views, self.vault, self.clock, new_id)
+        self.registry = Registry(self.log, self.views, self.vault, self.clock, new_id)
+
+    async def __aenter__(self) -> Stores:
+        await self.log.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.log.close()
+        self.views.close()
+        self.prover.close()
+        self.vault.close()
+        self.log.recorder.datastore.close()  # type: ignore[attr-defined]
+
+    async def catch_up(self) -> int:
+        """Brings the views to the end of the log."""
+        return await asyncio.to_thread(self.views.catch_up, self.log.read_now)
+
+
+class Runtime:
+    """A running installation: follower, planner, timekeeper, worker and prover beside the stores.
+
+    Only one may run on a data folder at a time: a lock on a file says so. Raises Unreachable where another runs.
+    """
+
+    def __init__(self, stores: Stores, notifiers: dict[Channel, Notifier], public_url: str) -> None:
+        self.stores = stores
+        self.notifiers = notifiers
+        self.links = Links(public_url, stores.vault.secret("links"))
+        self.receipts = Receipts(stores.log)
+        self.worker = Worker(
+            log=stores.log,
+            queue=ViewQueue(stores.views, stores.follower, stores.clock),
+            texts=ViewTexts(stores.views, stores.clock),
+            contacts=ViewContacts(stores.views),
+            vault=stores.vault,
+            links=self.links,
+            notifiers=notifiers,
+            clock=stores.clock,
+            jitter=random.random,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._lock: int | None = None
+
+    async def start(self) -> None:
+        self._lock = _hold(self.stores.folder / "running.lock")
+        stores = self.stores
+        await stores.catch_up()
+        parts: dict[str, Coroutine[Any, Any, None]] = {
+            "follower": stores.follower.run(),
+            "planner": Planner(stores.log, stores.views, stores.follower, stores.clock).run(),
+            "timekeeper": Timekeeper(stores.log, stores.views, stores.follower, stores.clock).run(),
+            "worker": self.worker.run(),
+            "prover": stores.prover.run(),
+        }
+        self._tasks = [asyncio.create_task(_supervised(name, part), name=name) for name, part in parts.items()]
+
+    async def stop(self, drain_s: float = DRAIN_S) -> None:
+        """Takes in nothing more, lets what is under way be recorded, then ends."""
+        await self.worker.drain(drain_s)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for notifier in self.notifiers.values():
+            await notifier.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether every part still runs."""
+        return bool(self._tasks) and not any(task.done() for task in self._tasks)
+
+
+async def _supervised(name: str, part: Coroutine[Any, Any, None]) -> None:
+    try:
+        await part
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        _log.exception("part_ended", part=name)
+        raise
+
+
+def _hold(path: Path) -> int:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise Unreachable(
+            "runtime.running", "Another Fenghuo runs on this data folder.", "Stop it, or name another folder."
+        ) from error
+    return handle
+
+
+@contextlib.asynccontextmanager
+async def running(stores: Stores, notifiers: dict[Channel, Notifier], public_url: str) -> Any:
+    """A runtime for the time of a block."""
+    runtime = Runtime(stores, notifiers, public_url)
+    await runtime.start()
+    try:
+        yield runtime
+    finally:
+        await runtime.stop()

@@ -1,0 +1,291 @@
+"""The console in a real browser: it loads under its policy, lights up live, works by keyboard, and is accessible."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from fastapi import FastAPI
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from api.pages import answer
+from api.pages.live import Hub
+from tests.browser.fakes import NOW, Memory, application, serving
+
+CHROMIUM = Path("/usr/bin/chromium")
+HAVE_CHROMIUM = CHROMIUM.exists()
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+AXE = {
+    "resultTypes": ["violations"],
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+}
+
+
+class Watched:
+    """A page, and everything about it that should not happen."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.faults: list[str] = []
+        page.on("console", lambda said: self.faults.append(said.text) if said.type in {"error", "warning"} else None)
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("request", self._asked)
+
+    def _asked(self, request: Any) -> None:
+        url = urlsplit(request.url)
+        if url.scheme != "data" and url.hostname != "127.0.0.1":
+            self.faults.append(f"asked {request.url}")
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    if not HAVE_CHROMIUM:
+        if os.environ.get("CI"):
+            pytest.fail(f"{CHROMIUM} is missing, and in CI nothing is skipped")
+        pytest.skip(f"{CHROMIUM} is missing")
+    async with async_playwright() as playwright:
+        started = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        await started.close()
+
+
+@pytest.fixture
+def memory() -> Memory:
+    made = Memory()
+    made.fill()
+    made.add_warning()
+    made.add_warning("w-draft", "draft", drafted_by="林岚", level="orange")
+    return made
+
+
+@pytest.fixture
+async def url(memory: Memory) -> AsyncIterator[str]:
+    hub = Hub(memory)
+    app = application(memory, hub=hub)
+    public(app)
+    async with serving(app, hub) as at:
+        yield at
+
+
+@pytest.fixture
+async def watched(browser: Browser, url: str) -> AsyncIterator[Watched]:
+    page = await browser.new_page(viewport={"width": 1440, "height": 900}, locale="zh-CN")
+    made = Watched(page)
+    yield made
+    await page.close()
+    assert made.faults == []
+
+
+def public(app: FastAPI) -> None:
+    """The recipient's page, as the caller of answer.py wires it."""
+
+    @app.get("/a/{state}")
+    async def page(state: str, lang: str = "zh") -> Any:
+        body = answer.answer_page(
+            lang, level="red", headline="日本石川近海强震", description="海啸警报已发布。",
+            instruction="请立即前往高处。",
+            text_language="zh-CN", hotline="12308", mission="+81 3 3403 3388", police="110", post_to="/a/x",
+            answered=None if state == "open" else state, drill=state == "open",
+        )  # fmt: skip
+        return answer.respond(body)
+
+    @app.get("/login")
+    async def login(lang: str = "zh") -> Any:
+        return answer.respond(answer.login_page(lang, post_to="/login"))
+
+
+async def live(page: Page) -> None:
+    await expect(page.locator("#live")).to_have_class("live on")
+
+
+async def test_it_loads_and_the_map_is_drawn(watched: Watched, url: str, memory: Memory) -> None:
+    for path in ("/console", "/console/warnings/w-1", "/console/warnings/w-draft"):
+        await watched.page.goto(url + path)
+        await watched.page.wait_for_load_state()
+    await watched.page.goto(f"{url}/console/warnings/w-1")
+    await live(watched.page)
+    await expect(watched.page.locator("#map .map-land")).to_have_attribute("d", re.compile("^M.{1000,}"))
+    await expect(watched.page.locator("#map [data-dot]")).to_have_count(len(memory.nodes))
+
+
+async def test_tree_map_and_figures_light_up(watched: Watched, url: str, memory: Memory) -> None:
+    page = watched.page
+    await page.goto(f"{url}/console/warnings/w-1")
+    await live(page)
+    row, dot = page.locator("#n-ruian"), page.locator('[data-dot="ruian"]')
+    await expect(row).to_contain_text("尚未通知")
+    await expect(dot).to_have_class("dot state-waiting")
+
+    memory.set("ruian", state="acknowledged", acknowledged_at=NOW)
+    station = next(node for node in memory.nodes.values() if node.parent == "ruian")
+    memory.set(station.node_id, state="told", told=station.recipients)
+    await memory.moved()
+    await expect(row).to_contain_text("已确认")
+    await expect(dot).to_have_class("dot state-acknowledged")
+    await expect(page.locator(".tile-told .tile-value")).to_have_text(str(station.recipients))
+    await expect(row.locator(".c-told")).to_have_text(str(station.recipients))
+    await expect(row.locator(".bead.state-told")).to_have_count(1)
+
+    await expect(page.locator("#help")).to_contain_text("暂无人求助")
+    memory.ask_help(station.node_id, "case-7")
+    await memory.moved()
+    await expect(page.locator("#help")).to_contain_text(station.name)
+    await expect(page.locator(f'[data-dot="{station.node_id}"]')).to_have_class("dot state-told has-help")
+
+
+async def test_folding_survives_what_arrives(watched: Watched, url: str, memory: Memory) -> None:
+    page = watched.page
+    await page.goto(f"{url}/console/warnings/w-1")
+    await live(page)
+    station = next(node for node in memory.nodes.values() if node.parent == "ruian")
+    below = page.locator(f'[id="n-{station.node_id}"]')
+    fold = page.locator("#f-ruian")
+    await expect(below).to_be_hidden()
+    await fold.focus()
+    await page.keyboard.press("Enter")
+    await expect(below).to_be_visible()
+    await page.keyboard.press("Enter")
+    memory.set("ruian", state="told")
+    memory.set(station.node_id, state="told")
+    await memory.moved()
+    await expect(page.locator("#n-ruian")).to_contain_text("已通知")
+    await expect(below).to_be_hidden()
+    await expect(fold).to_be_focused()
+    await page.locator('[data-show="silent"]').press("Enter")
+    await expect(below).to_be_visible()
+
+
+async def test_a_new_station_appears(watched: Watched, url: str, memory: Memory) -> None:
+    page = watched.page
+    late = memory.nodes.popitem()[1]
+    await page.goto(f"{url}/console/warnings/w-1")
+    await live(page)
+    memory.nodes[late.node_id] = late
+    memory.set(late.node_id, state="told")
+    await memory.moved()
+    await expect(page.locator(f'[data-dot="{late.node_id}"]')).to_have_class("dot state-told")
+
+
+async def test_a_restarted_server_is_caught_up_with(browser: Browser, memory: Memory) -> None:
+    page = await browser.new_page()
+    hub = Hub(memory)
+    async with serving(application(memory, hub=hub), hub) as url:
+        await page.goto(f"{url}/console/warnings/w-1")
+        await live(page)
+    memory.set("ruian", state="relayed", relayed_at=NOW)
+    await expect(page.locator("#live")).to_have_class("live off")
+    again = Hub(memory)
+    async with serving(application(memory, hub=again), again, int(url.rpartition(":")[2])):
+        await expect(page.locator("#n-ruian")).to_contain_text("已转达", timeout=10_000)
+        await live(page)
+        await page.close()
+
+
+async def test_release_by_keyboard_alone(watched: Watched, url: str, memory: Memory) -> None:
+    page = watched.page
+    await page.goto(f"{url}/console")
+    await tab_to(page, 'a[href="/console/warnings/w-draft"]')
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/w-draft")
+    await tab_to(page, "#release")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#status .status")).to_have_text("生效中")
+    await expect(page.locator("#tree-body > tr")).to_have_count(len(memory.nodes))
+    assert [call[0] for call in memory.calls] == ["release"]
+
+
+async def test_cancel_by_keyboard_alone_and_a_refusal_is_shown_in_place(
+    watched: Watched, url: str, memory: Memory
+) -> None:
+    page = watched.page
+    await page.goto(f"{url}/console/warnings/w-1")
+    await tab_to(page, "#cancel-open")
+    await page.keyboard.press("Enter")
+    await tab_to(page, "#cancel-reason")
+    await page.keyboard.type("  ")
+    await tab_to(page, "#cancel")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#problem-cancel")).to_contain_text("撤销须说明理由。")
+    assert [fault for fault in watched.faults if "409" not in fault] == []
+    watched.faults.clear()  # the browser itself notes the 409
+    await page.keyboard.press("Shift+Tab")
+    await page.keyboard.type("误报")
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#status .status")).to_have_text("已撤销")
+    assert memory.calls[-1] == ("cancel", "p-1", "w-1", "误报")
+
+
+async def test_others_see_a_release_without_reloading(watched: Watched, url: str, memory: Memory) -> None:
+    page = watched.page
+    await page.goto(f"{url}/console/warnings/w-draft")
+    await live(page)
+    await expect(page.locator("#tree-empty")).to_be_visible()
+    memory.at += 1
+    for node_id in list(memory.nodes):
+        memory.set(node_id)
+    await memory.stand("w-draft", status="released", released_by="陈晓")
+    await expect(page.locator("#status .status")).to_have_text("生效中")
+    await expect(page.locator("#map [data-dot]")).to_have_count(len(memory.nodes))
+    await expect(page.locator("#release")).to_have_count(0)
+    await expect(page.locator("#tree-empty")).to_be_hidden()
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+async def test_axe_finds_nothing_serious(watched: Watched, url: str, memory: Memory, lang: str) -> None:
+    states = ["told", "delivered", "acknowledged", "relayed", "escalated", "asleep"]
+    for number, node_id in enumerate(list(memory.nodes)[1:40]):
+        memory.set(node_id, state=states[number % 6], told=5, late=number % 7 == 0, escalations=("deputy",))
+    memory.ask_help(node_id, "case-1")
+    public_pages = ["/a/open", "/a/safe", "/a/help", "/login"]
+    found = []
+    for path in [
+        "/console",
+        "/console/warnings/w-1",
+        "/console/warnings/w-draft",
+        "/console/warnings/x",
+        *public_pages,
+    ]:
+        await watched.page.goto(f"{url}{path}?lang={lang}")
+        await open_all(watched.page)
+        results = await Axe().run(watched.page, options=AXE)
+        found += [
+            (path, one["id"], one["nodes"][0]["html"][:160])
+            for one in results.response["violations"]
+            if one["impact"] in {"serious", "critical"} or one["id"] in {"region", "heading-order"}
+        ]
+    watched.faults[:] = [fault for fault in watched.faults if "404" not in fault]  # the page that is not there
+    assert found == []
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+async def test_a_telephone_needs_no_sideways_scrolling(watched: Watched, url: str, memory: Memory, lang: str) -> None:
+    await watched.page.set_viewport_size({"width": 360, "height": 740})
+    memory.ask_help(list(memory.nodes)[-1], "case-" + "7" * 60)
+    for path in ("/console", "/console/warnings/w-1", "/console/warnings/w-draft", "/a/open", "/a/help", "/login"):
+        await watched.page.goto(f"{url}{path}?lang={lang}")
+        await open_all(watched.page)
+        assert await watched.page.evaluate("document.documentElement.scrollWidth") <= 360, path
+
+
+async def open_all(page: Page) -> None:
+    await page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true })")
+    await page.evaluate("document.querySelectorAll('[data-unfold=all]').forEach(button => button.click())")
+
+
+async def tab_to(page: Page, selector: str) -> None:
+    """Presses Tab until the element has the focus, as somebody without a mouse would."""
+    for _ in range(150):
+        if await page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+        await page.keyboard.press("Tab")
+    pytest.fail(f"Tab never reached {selector}")

@@ -1,0 +1,237 @@
+"""One rig a channel: a sandbox provider, and a notifier that speaks to it, behind one face for the contract suite."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from infra.sandbox.behaviour import Behaviour
+from infra.sandbox.push import SandboxPush
+from infra.sandbox.sms import SandboxSms
+from infra.sandbox.smtp import SandboxSmtp
+from notifiers.channel import Delivery, Notifier, Rendered
+from notifiers.email import EmailNotifier, EmailSettings
+from notifiers.sms import SmsNotifier, SmsSettings
+from notifiers.webpush import WebPushNotifier, WebPushSettings
+
+ACCOUNT, TOKEN = "AC" + "7" * 32, "token-that-nobody-may-see"
+VAPID_KEY = (
+    base64.urlsafe_b64encode(ec.generate_private_key(ec.SECP256R1()).private_numbers().private_value.to_bytes(32))
+    .rstrip(b"=")
+    .decode()
+)
+
+
+def rendered(**changes: Any) -> Rendered:
+    fields: dict[str, Any] = {
+        "language": "zh",
+        "subject": "台风红色预警 🌀",
+        "text": "请立即撤离到高处。🌀\n\n.单独的点\n确认:{{link}}\n",
+        "html": "<p>请立即撤离到高处。🌀</p>\n<p><a href='{{link}}'>确认</a></p>\n",
+        "short": "请立即撤离到高处。确认:{{link}}",
+    }
+    return Rendered(**{**fields, **changes})
+
+
+def deliveries(addresses: Sequence[Any], attempt: int = 1, **changes: Any) -> list[Delivery]:
+    return [
+        Delivery(
+            **{
+                "index": index,
+                "attempt": attempt,
+                "message_id": f"{index:032x}",
+                "address": address,
+                "link": f"https://fenghuo.example/a/{index:04d}?k=1&t=2",
+                **changes,
+            }
+        )
+        for index, address in enumerate(addresses)
+    ]
+
+
+class Rig(Protocol):
+    """What the contract suite needs to know of a channel."""
+
+    says_when: bool  # the protocol can ask to come back after so many seconds
+    secrets: tuple[str, ...]
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+    def notifier(self, timeout_s: float = 5.0) -> Notifier: ...
+    def someone(self) -> Any: ...
+    def behave(self, address: Any, behaviour: Behaviour) -> None: ...
+    def received(self, address: Any) -> list[str]: ...
+    def identities(self, address: Any) -> list[str]: ...
+    def taken(self) -> int: ...
+
+
+class SmsRig:
+    says_when = True
+    secrets = (ACCOUNT, TOKEN, base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode())
+
+    def __init__(self) -> None:
+        self.sandbox = SandboxSms(ACCOUNT, TOKEN)
+        self._people = 0
+
+    async def start(self) -> None:
+        await self.sandbox.start()
+
+    async def stop(self) -> None:
+        await self.sandbox.stop()
+
+    def notifier(self, timeout_s: float = 5.0) -> SmsNotifier:
+        return SmsNotifier(
+            SmsSettings(
+                account_sid=ACCOUNT,
+                auth_token=TOKEN,
+                sender="+15005550006",
+                base_url=self.sandbox.url,
+                timeout_s=timeout_s,
+                concurrency=16,
+            )
+        )
+
+    def someone(self) -> str:
+        self._people += 1
+        return f"+8613800{self._people:06d}"
+
+    def behave(self, address: str, behaviour: Behaviour) -> None:
+        self.sandbox.behave(address, behaviour)
+
+    def received(self, address: str) -> list[str]:
+        return [message.body for message in self.sandbox.sent_to(address)]
+
+    def identities(self, address: str) -> list[str]:
+        return self.received(address)  # the protocol has no place for an id: the same text is all there is
+
+    def taken(self) -> int:
+        return self.sandbox.tally.total
+
+
+class EmailRig:
+    says_when = False
+    secrets = ("user-that-nobody-may-see", "password-that-nobody-may-see")
+
+    def __init__(self) -> None:
+        self.sandbox = SandboxSmtp()
+        self._people = 0
+
+    async def start(self) -> None:
+        await self.sandbox.start()
+
+    async def stop(self) -> None:
+        await self.sandbox.stop()
+
+    def settings(self, **changes: Any) -> EmailSettings:
+        fields: dict[str, Any] = {
+            "host": self.sandbox.host,
+            "port": self.sandbox.port,
+            "sender": "warnings@fenghuo.example",
+            "sender_name": "烽火",
+            "tls": "none",
+        }
+        return EmailSettings(**{**fields, **changes})
+
+    def notifier(self, timeout_s: float = 5.0) -> EmailNotifier:
+        return EmailNotifier(self.settings(timeout_s=timeout_s))
+
+    def someone(self) -> str:
+        self._people += 1
+        return f"somebody{self._people}@people.example"
+
+    def behave(self, address: str, behaviour: Behaviour) -> None:
+        self.sandbox.behave(address, behaviour)
+
+    def received(self, address: str) -> list[str]:
+        bodies = [mail.parsed().get_body(("plain",)) for mail in self.sandbox.sent_to(address)]
+        return [str(body.get_content()) for body in bodies if body is not None]
+
+    def identities(self, address: str) -> list[str]:
+        return [mail.parsed()["Message-ID"] for mail in self.sandbox.sent_to(address)]
+
+    def taken(self) -> int:
+        return self.sandbox.tally.total
+
+
+class PushRig:
+    says_when = True
+    secrets = (VAPID_KEY,)
+
+    def __init__(self) -> None:
+        self.sandbox = SandboxPush()
+
+    async def start(self) -> None:
+        await self.sandbox.start()
+
+    async def stop(self) -> None:
+        await self.sandbox.stop()
+
+    def notifier(self, timeout_s: float = 5.0) -> WebPushNotifier:
+        return WebPushNotifier(
+            WebPushSettings(
+                vapid_key=VAPID_KEY,
+                contact="mailto:duty@fenghuo.example",
+                allowed_origins=frozenset({self.sandbox.url}),
+                timeout_s=timeout_s,
+                concurrency=16,
+            )
+        )
+
+    def someone(self) -> dict[str, Any]:
+        return self.sandbox.subscribe()
+
+    def behave(self, address: dict[str, Any], behaviour: Behaviour) -> None:
+        self.sandbox.behave(address, behaviour)
+
+    def received(self, address: dict[str, Any]) -> list[str]:
+        return [f"{m.data()['body']} {m.data()['url']}" for m in self.sandbox.sent_to(address)]
+
+    def identities(self, address: dict[str, Any]) -> list[str]:
+        return [f"{m.topic} {m.data()['tag']}" for m in self.sandbox.sent_to(address)]
+
+    def taken(self) -> int:
+        return self.sandbox.tally.total
+
+
+@pytest.fixture(params=[SmsRig, EmailRig, PushRig], ids=["sms", "email", "webpush"])
+async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    made: Rig = request.param()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def sms() -> AsyncIterator[SmsRig]:
+    made = SmsRig()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def mail() -> AsyncIterator[EmailRig]:
+    made = EmailRig()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def push() -> AsyncIterator[PushRig]:
+    made = PushRig()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def until(condition: Any, seconds: float = 5.0) -> None:
+    """Returns once `condition()` holds. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  (what is waited for happens on the far side of a socket)
+            await asyncio.sleep(0.005)

@@ -1,0 +1,57 @@
+"""When a delivery is tried again (notifiers/retry.py)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.outcomes import Outcome, Reason
+from notifiers.retry import HOPELESS_AFTER, LONGEST_S, MOST_ATTEMPTS, next_try
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+FOREVER = NOW + timedelta(days=365)
+again = st.sampled_from([Outcome.DEFERRED, Outcome.UNKNOWN])
+final = st.sampled_from([Outcome.ACCEPTED, Outcome.DELIVERED, Outcome.REFUSED, Outcome.EXPIRED])
+reasons = st.sampled_from(Reason)
+attempts = st.integers(1, MOST_ATTEMPTS + 5)
+jitters = st.floats(0, 1)
+asked = st.none() | st.floats(0, 86_400)
+
+
+@given(final, reasons, attempts, jitters, asked)
+def test_a_final_outcome_is_final(
+    outcome: Outcome, reason: Reason, attempt: int, jitter: float, retry_after_s: float | None
+) -> None:
+    assert next_try(outcome, reason, attempt, NOW, FOREVER, retry_after_s, jitter) is None
+
+
+@given(again, reasons, attempts, jitters, asked, st.floats(0, 90_000))
+def test_never_in_the_past_never_after_the_warning_never_before_it_was_asked(
+    outcome: Outcome, reason: Reason, attempt: int, jitter: float, retry_after_s: float | None, valid_s: float
+) -> None:
+    valid_until = NOW + timedelta(seconds=valid_s)
+    at = next_try(outcome, reason, attempt, NOW, valid_until, retry_after_s, jitter)
+    if at is not None:
+        assert NOW < at < valid_until
+        assert at >= NOW + timedelta(seconds=retry_after_s or 0)
+        assert at <= NOW + timedelta(seconds=max(LONGEST_S * 1.5, retry_after_s or 0))
+
+
+@given(again, reasons, st.integers(1, MOST_ATTEMPTS), jitters, asked)
+def test_waits_never_get_shorter(
+    outcome: Outcome, reason: Reason, attempt: int, jitter: float, retry_after_s: float | None
+) -> None:
+    sooner = next_try(outcome, reason, attempt, NOW, FOREVER, retry_after_s, jitter)
+    later = next_try(outcome, reason, attempt + 1, NOW, FOREVER, retry_after_s, jitter)
+    if later is not None:
+        assert sooner is not None
+        assert sooner <= later
+
+
+@given(again, reasons, jitters)
+def test_it_ends(outcome: Outcome, reason: Reason, jitter: float) -> None:
+    last = HOPELESS_AFTER.get(reason, MOST_ATTEMPTS)
+    assert next_try(outcome, reason, last - 1, NOW, FOREVER, None, jitter) is not None
+    assert next_try(outcome, reason, last, NOW, FOREVER, None, jitter) is None

@@ -1,0 +1,621 @@
+"""The console's pages over HTTP: what they say, refuse and leave out, in both languages, and to whom."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import re
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from babel.messages.extract import extract_from_dir
+from babel.messages.pofile import read_po
+from fastapi import FastAPI
+from starlette.requests import Request
+
+import domain
+from api.pages import answer, i18n, labels, problems, render
+from api.pages.live import Hub
+from api.pages.model import Who
+from api.pages.routes import console
+from domain.errors import NotSignedIn, Refused
+from tests.browser.fakes import DUTY, Memory, application, serving
+
+PAGES = Path(render.__file__).parent
+OURS = {"Sec-Fetch-Site": "same-origin"}
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+DRAFT = {
+    "level": "red", "event": "地震", "headline_zh": "标题", "description_zh": "情况", "instruction_zh": "建议",
+    "headline_en": "", "description_en": "", "instruction_en": "", "countries": "JP", "area": "石川",
+    "hotline": "12308", "mission": "+81", "police": "110", "expires": "2026-11-23T08:00", "zone": "Asia/Shanghai",
+}  # fmt: skip
+
+
+def client_of(memory: Memory, **values: object) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app=application(memory, **values))
+    return httpx.AsyncClient(transport=transport, base_url="http://console.test")
+
+
+@pytest.fixture
+def memory() -> Memory:
+    made = Memory()
+    made.fill()
+    made.add_warning()
+    made.add_warning("w-draft", "draft", drafted_by="林岚")
+    return made
+
+
+@pytest.fixture
+async def client(memory: Memory) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(memory) as made:
+        yield made
+
+
+# What goes out ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/console", 200), ("/console/warnings/w-1", 200), ("/console/warnings/none", 404)],
+)
+async def test_every_page_goes_out_under_the_strict_policy(client: httpx.AsyncClient, path: str, status: int) -> None:
+    response = await client.get(path)
+    assert response.status_code == status
+    policy = response.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+    assert "unsafe" not in policy
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["referrer-policy"] == "same-origin"
+    assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)", response.text)
+
+
+async def test_hostile_text_is_shown_and_never_runs(memory: Memory) -> None:
+    memory.add_warning("w-1", headline=HOSTILE, event=HOSTILE, drafted_by=HOSTILE)
+    memory.words["w-1"] = [("en", HOSTILE, HOSTILE, HOSTILE)]
+    memory.names["wenzhou"] = (HOSTILE, HOSTILE)
+    memory.ask_help("wenzhou", HOSTILE)
+    async with client_of(memory, who=msgspec.structs.replace(DUTY, label=HOSTILE)) as client:
+        for path in ("/console", "/console/warnings/w-1"):
+            text = (await client.get(path)).text
+            assert "<script>alert" not in text
+            assert "<img src=x" not in text
+            assert "&lt;script&gt;alert(1)" in text
+
+
+async def test_nobody_signed_in_sees_nothing(memory: Memory) -> None:
+    async with client_of(memory, who=None) as client:
+        for path in ("/console", "/console/warnings/w-1", "/console/warnings/w-1/stream"):
+            response = await client.get(path)
+            assert response.status_code == 401
+            assert "日本" not in response.text
+
+
+async def test_actions_are_offered_to_those_who_may_and_in_their_time(
+    memory: Memory, client: httpx.AsyncClient
+) -> None:
+    draft = (await client.get("/console/warnings/w-draft")).text
+    assert 'id="release"' in draft
+    assert 'id="break-glass"' in draft
+    released = (await client.get("/console/warnings/w-1")).text
+    assert 'id="release"' not in released
+    assert 'id="cancel"' in released
+    async with client_of(memory, who=msgspec.structs.replace(DUTY, may=frozenset({"warning.read"}))) as auditor:
+        seen = (await auditor.get("/console/warnings/w-draft")).text + (await auditor.get("/console")).text
+    assert "<form" not in seen
+
+
+# What comes in ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ({"Sec-Fetch-Site": "same-origin"}, True),
+        ({"Origin": "http://console.test"}, True),
+        ({"Sec-Fetch-Site": "cross-site"}, False),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "http://console.test"}, False),
+        ({"Sec-Fetch-Site": "none"}, False),
+        ({"Origin": "http://evil.test"}, False),
+        ({"Origin": "http://console.test.evil.test"}, False),
+        ({"Origin": "null"}, False),
+        ({}, False),
+    ],
+)
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [
+        ("/console/warnings", DRAFT),
+        ("/console/warnings/w-draft/release", {}),
+        ("/console/warnings/w-1/cancel", {"reason": "误报"}),
+    ],
+)
+async def test_a_form_counts_only_from_our_own_pages(
+    memory: Memory, client: httpx.AsyncClient, path: str, data: dict[str, str], headers: dict[str, str], allowed: bool
+) -> None:
+    response = await client.post(path, data=data, headers=headers)
+    assert response.status_code == (303 if allowed else 403)
+    assert len(memory.calls) == (1 if allowed else 0)
+
+
+async def test_a_draft_leads_to_its_page(memory: Memory, client: httpx.AsyncClient) -> None:
+    response = await client.post("/console/warnings", data=DRAFT, headers=OURS)
+    assert (response.status_code, response.headers["location"]) == (303, "/console/warnings/w-new")
+    (_, person, form) = memory.calls[0]
+    assert (person, msgspec.to_builtins(form)) == (DUTY.person_id, DRAFT)
+    by_htmx = await client.post("/console/warnings", data=DRAFT, headers={**OURS, "HX-Request": "true"})
+    assert (by_htmx.status_code, by_htmx.headers["hx-redirect"]) == (204, "/console/warnings/w-new")
+
+
+async def test_a_bad_draft_comes_back_as_it_was_typed_with_what_is_wrong(client: httpx.AsyncClient) -> None:
+    bad = {**DRAFT, "expires": "1999-01-01T00:00", "headline_en": HOSTILE}
+    page = await client.post("/console/warnings", data=bad, headers=OURS)
+    assert page.status_code == 422
+    assert "失效时间须晚于生效时间。" in page.text
+    assert 'value="标题"' in page.text
+    assert "<script>alert" not in page.text
+    fragment = await client.post("/console/warnings?lang=en", data=bad, headers={**OURS, "HX-Request": "true"})
+    assert fragment.status_code == 422
+    assert "A warning expires after it takes effect." in fragment.text
+    assert "<html" not in fragment.text
+
+
+async def test_refusals_are_shown_where_they_were_asked_for(memory: Memory) -> None:
+    author = msgspec.structs.replace(DUTY, label="林岚")
+    async with client_of(memory, who=author) as client:
+        alone = await client.post("/console/warnings/w-draft/release", headers=OURS)
+        glass = await client.post(
+            "/console/warnings/w-draft/release", data={"break_glass": "yes", "reason": "深夜，无第二人"}, headers=OURS
+        )
+        short = await client.post("/console/warnings/w-1/cancel", data={"reason": " "}, headers=OURS)
+    assert alone.status_code == 409
+    assert "预警须由起草人以外的人签发。" in alone.text.partition('id="problem-release"')[2].partition("</form>")[0]
+    assert glass.status_code == 303
+    assert memory.calls[1] == ("release", DUTY.person_id, "w-draft", True, "深夜，无第二人")
+    assert short.status_code == 409
+    assert re.search(r'<details class="act" open>\s*<summary id="cancel-open">', short.text)
+
+
+@pytest.mark.parametrize(
+    ("action", "path", "data"),
+    [
+        ("warning.draft", "/console/warnings", DRAFT),
+        ("warning.draft", "/console/cap", {}),
+        ("warning.release", "/console/warnings/w-draft/release", {}),
+        ("warning.break_glass", "/console/warnings/w-draft/release", {"break_glass": "yes", "reason": "急"}),
+        ("warning.cancel", "/console/warnings/w-1/cancel", {"reason": "误报"}),
+    ],
+)
+async def test_what_one_may_not_do_never_reaches_the_desk(
+    memory: Memory, action: str, path: str, data: dict[str, str]
+) -> None:
+    async with client_of(memory, who=msgspec.structs.replace(DUTY, may=DUTY.may - {action})) as client:
+        response = await client.post(path, data=data, headers=OURS)
+    assert response.status_code == 403
+    assert memory.calls == []
+
+
+async def test_cap_files_up_to_eight_mebibytes(memory: Memory, client: httpx.AsyncClient) -> None:
+    limit = 8 * 1024 * 1024
+    for size, status in ((limit, 303), (limit + 1, 422), (limit + 100_000, 422), (0, 422)):
+        file = {"file": ("a.xml", b"<" * size, "text/xml")}
+        response = await client.post("/console/cap", files=file, headers=OURS)
+        assert response.status_code == status, size
+    assert memory.calls == [("cap", DUTY.person_id, limit)]
+
+
+async def test_a_form_of_unknown_length_is_refused(memory: Memory, client: httpx.AsyncClient) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"reason=x"
+
+    response = await client.post("/console/warnings/w-1/cancel", content=endless(), headers=OURS)
+    assert response.status_code == 422
+    assert memory.calls == []
+
+
+# Static files -----------------------------------------------------------------------------------------------------
+
+
+async def test_static_files_are_kept_for_good_under_their_hash_and_no_other(client: httpx.AsyncClient) -> None:
+    page = (await client.get("/console/warnings/w-1")).text
+    found = re.findall(r'(?:src|href|data-land)="(/console/static/[^"]+)"', page)
+    assert len(found) > 10
+    for url in found:
+        response = await client.get(url.replace("&amp;", "&"))
+        assert response.status_code == 200, url
+        assert response.headers["cache-control"] == "public, max-age=31536000, immutable"
+    stale = await client.get("/console/static/console.css?v=0000")
+    assert stale.headers["cache-control"] == "no-cache"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../routes.py",
+        "%2e%2e/routes.py",
+        "..%2froutes.py",
+        "vendor/../../model.py",
+        "vendor/.stamp",
+        "//etc/passwd",
+        "",
+    ],
+)
+async def test_nothing_else_is_served(client: httpx.AsyncClient, path: str) -> None:
+    response = await client.get(f"http://console.test/console/static/{path}")
+    assert response.status_code in {404, 405}
+    assert "import" not in response.text
+
+
+# Languages --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "tag"),
+    [
+        ("/console", {}, "zh-CN"),
+        ("/console", {"Accept-Language": "en-GB,en;q=0.9"}, "en"),
+        ("/console", {"Accept-Language": "de, zh-TW;q=0.5, en;q=0.4"}, "zh-CN"),
+        ("/console", {"Accept-Language": "en;q=0, de;q=nonsense"}, "zh-CN"),
+        ("/console", {"Accept-Language": "zh", "Cookie": "fenghuo_lang=en"}, "en"),
+        ("/console?lang=zh", {"Accept-Language": "en", "Cookie": "fenghuo_lang=en"}, "zh-CN"),
+        ("/console?lang=xx", {"Accept-Language": "en"}, "en"),
+    ],
+)
+async def test_the_language_is_chosen(client: httpx.AsyncClient, path: str, headers: dict[str, str], tag: str) -> None:
+    response = await client.get(path, headers=headers)
+    assert f'<html lang="{tag}">' in response.text
+    assert ("fenghuo_lang" in response.cookies) == ("lang=zh" in path)
+
+
+KEYWORDS = {"_": None, "N_": None, "gettext": None, "ngettext": (1, 2)}
+PUBLIC = {"templates/answer.html", "templates/login.html", "templates/public.html", "answer.py"}
+
+
+def extracted() -> dict[str, set[str]]:
+    """Message ids by domain, out of the sources as they are now."""
+    found: dict[str, set[str]] = {"console": set(), "answer": set(labels.LEVELS.values())}
+    methods = [("**.py", "python"), ("templates/**.html", "jinja2.ext:babel_extract")]
+    strict = {"**.html": {"silent": "false"}}
+    for name, _line, message, _comments, _context in extract_from_dir(PAGES, methods, strict, KEYWORDS):
+        ids = message if isinstance(message, tuple) else (message,)
+        found["answer" if name in PUBLIC else "console"].update(ids[:1])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("domain_", "locale"),
+    [("console", "zh_CN"), ("answer", "zh_CN"), ("answer", "es"), ("answer", "it"), ("answer", "fr")],
+)
+def test_every_word_is_translated_and_no_other(domain_: str, locale: str) -> None:
+    with (i18n.LOCALE / locale / "LC_MESSAGES" / f"{domain_}.po").open("rb") as opened:
+        catalog = read_po(opened)
+    said = {}
+    for message in catalog:
+        if message.id:
+            first = message.id[0] if isinstance(message.id, tuple) else message.id
+            said[first] = message
+    assert set(said) == extracted()[domain_]
+    for first, message in said.items():
+        words = message.string if isinstance(message.string, tuple) else (message.string,)
+        assert all(words), first
+        assert not message.fuzzy, first
+        for word in words:
+            assert set(re.findall(r"%\(\w+\)s", word)) == set(re.findall(r"%\(\w+\)s", first)), first
+
+
+def test_the_sentences_listed_for_translation_are_still_the_domains() -> None:
+    sources = "".join(path.read_text(encoding="utf-8") for path in Path(domain.__path__[0]).glob("*.py"))
+    assert [sentence for sentence in (*problems.KNOWN, *answer.REFUSALS) if f'"{sentence}"' not in sources] == []
+
+
+async def test_the_chinese_page_has_no_english_left(client: httpx.AsyncClient) -> None:
+    text = (await client.get("/console/warnings/w-1")).text
+    visible = re.sub(r"<(template|title|code|script)[^>]*>.*?</\1>|<[^>]+>", " ", text, flags=re.DOTALL)
+    visible = re.sub(r'lang="en".*?</details>', " ", visible, flags=re.DOTALL)
+    left = set(re.findall(r"[A-Za-z]{4,}", visible))
+    english = set(re.findall(r"[A-Za-z]{4,}", " ".join(word for entry in client_words() for word in entry)))
+    assert left - english - {"English"} == set()
+
+
+def client_words() -> list[tuple[str, str, str, str]]:
+    made = Memory()
+    made.add_warning()
+    return made.words["w-1"]
+
+
+def test_times_say_their_zone(memory: Memory) -> None:
+    at = memory.lines["w-1"].effective_at
+    assert i18n.moment(at, "zh") == "2026年11月21日 20:00 GMT+8"
+    assert i18n.moment(at, "en") == "Nov 21, 2026 20:00 GMT+8"
+    assert i18n.iso(at) == "2026-11-21T20:00:00+08:00"
+
+
+# Pages without sign-in --------------------------------------------------------------------------------------------
+
+
+def page_of(language: str, **values: object) -> str:
+    given = {
+        "level": "red", "headline": HOSTILE, "description": "情况", "instruction": "建议", "text_language": "zh-CN",
+        "hotline": "12308", "mission": "+39 (06) 9652-4200, 昼夜", "police": "当地报警", "post_to": "/a/token",
+    }  # fmt: skip
+    return answer.answer_page(language, **{**given, **values})
+
+
+@pytest.mark.parametrize(
+    ("language", "safe", "need"),
+    [
+        ("zh", "我平安", "需要帮助"),
+        ("en", "I am safe", "I need help"),
+        ("es", "Estoy a salvo", "Necesito ayuda"),
+        ("it", "Sono al sicuro", "Ho bisogno di aiuto"),
+        ("fr", "Je suis en sécurité", "J'ai besoin d'aide"),
+    ],
+)
+def test_a_recipient_answers_in_their_language_without_scripts(language: str, safe: str, need: str) -> None:
+    page = page_of(language)
+    assert f'<html lang="{i18n.tag(language)}">' in page
+    assert "<script" not in page
+    assert re.search(rf'<button name="answer" value="safe"[^>]*>{safe}</button>', page)
+    assert re.search(rf'<button name="answer" value="help"[^>]*>{need}</button>', page)
+    assert 'method="post" action="/a/token"' in page
+    assert 'href="tel:12308"' in page
+    assert 'href="tel:+390696524200"' in page
+    assert "<strong>当地报警</strong>" in page
+
+
+def test_an_answer_may_be_changed() -> None:
+    safe, need = page_of("en", answered="safe"), page_of("en", answered="help")
+    assert "Thank you. We know that you are safe." in safe
+    assert 'value="help"' in safe
+    assert 'value="safe"' not in safe
+    assert "We know that you need help." in need
+    assert 'value="safe"' in need
+
+
+def test_a_drill_says_so_and_an_ended_warning_too() -> None:
+    assert "这是演练" in page_of("zh", drill=True)
+    assert "本预警已失效" in page_of("zh", ended=True)
+
+
+def test_a_sign_in_link_asks_for_a_button() -> None:
+    page = answer.login_page("zh", post_to="/login/x")
+    assert 'method="post" action="/login/x"' in page
+    spent = Refused("token.spent", "This link was used, has expired or never existed.", "Ask for a new one.")
+    refused = answer.login_page("zh", post_to="/login/x", error=spent)
+    assert "此链接已使用" in refused
+    assert "<form" not in refused
+    assert answer.respond(page).headers["x-robots-tag"] == "noindex, nofollow"
+
+
+# The live stream, on a real server --------------------------------------------------------------------------------
+
+ROW = re.compile(r'data-node="([^"]+)".*?data-position="(\d+)"')
+
+
+class Reader:
+    """One EventSource: frames of the stream, its last id, and the rows it was shown."""
+
+    def __init__(self, url: str, since: int = 0, warning_id: str = "w-1") -> None:
+        self.path = f"{url}/console/warnings/{warning_id}/stream?since={since}&lang=zh"
+        self.last: int | None = None
+        self.rows: list[tuple[str, int]] = []
+        self.text = ""
+
+    async def read(self, client: httpx.AsyncClient, frames: int) -> None:
+        """Connects, with Last-Event-ID if it has one, and leaves after `frames` events."""
+        headers = {} if self.last is None else {"Last-Event-ID": str(self.last)}
+        async with client.stream("GET", self.path, headers=headers) as response:
+            assert response.headers["content-type"].startswith("text/event-stream")
+            event: dict[str, list[str]] = {}
+            async for line in response.aiter_lines():
+                if line and not line.startswith(":"):
+                    name, _, value = line.partition(": ")
+                    event.setdefault(name, []).append(value)
+                elif "data" in event:
+                    self._took(event)
+                    event = {}
+                    frames -= 1
+                    if frames == 0:
+                        return
+                else:
+                    event = {}
+
+    def _took(self, event: dict[str, list[str]]) -> None:
+        assert event["event"] == ["state"]
+        position = int(event["id"][0])
+        assert self.last is None or position > self.last
+        self.last = position
+        self.text = "\n".join(event["data"])
+        self.rows += [(node, int(at)) for node, at in ROW.findall(self.text)]
+
+
+@contextlib.asynccontextmanager
+async def running(memory: Memory, **values: Any) -> AsyncIterator[tuple[str, Hub, httpx.AsyncClient]]:
+    hub = Hub(memory, **{"pace_s": 0.01, **values})
+    async with serving(application(memory, hub=hub), hub) as url:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(timeout=10, limits=limits, trust_env=False) as client:
+            yield url, hub, client
+
+
+async def test_nothing_is_lost_or_repeated_over_reconnects(memory: Memory) -> None:
+    start = memory.at
+    stations = [node.node_id for node in memory.nodes.values() if node.kind == "station"]
+    chance = random.Random(7)
+    async with running(memory) as (url, _hub, client):
+        reader = Reader(url, since=start)
+
+        async def happen() -> None:
+            for _ in range(150):
+                memory.set(chance.choice(stations), told=chance.randrange(40), state="told")
+                await memory.moved()
+                await asyncio.sleep(chance.random() * 0.01)
+
+        happening = asyncio.create_task(happen())
+        while not happening.done() or reader.last != memory.at:
+            with contextlib.suppress(TimeoutError):  # nothing more may come: then it leaves all the same
+                async with asyncio.timeout(0.3):
+                    await reader.read(client, frames=chance.randrange(1, 4))
+            await asyncio.sleep(chance.random() * 0.05)  # what happens meanwhile is not lost
+    assert len(reader.rows) == len(set(reader.rows)), "a row was shown twice as it was"
+    latest = dict(reader.rows)  # the last that was shown of each
+    assert latest == {node.node_id: node.position for node in memory.nodes.values() if node.position > start}
+
+
+async def test_the_last_event_id_stands_above_the_pages_position(memory: Memory) -> None:
+    start = memory.at
+    memory.set("ruian", state="told")
+    between = memory.at
+    memory.set("yueqing", state="told")
+    async with running(memory) as (url, _hub, client):
+        fresh, returned = Reader(url, since=start), Reader(url, since=start)
+        returned.last = between
+        await fresh.read(client, 1)
+        await returned.read(client, 1)
+    assert [node for node, _ in fresh.rows] == ["ruian", "yueqing"]
+    assert [node for node, _ in returned.rows] == ["yueqing"]
+
+
+async def test_a_position_the_log_never_had_gets_everything(memory: Memory) -> None:
+    async with running(memory) as (url, _hub, client):
+        reader = Reader(url, since=10**9)
+        await reader.read(client, 1)
+    assert 'id="tree-body"' in reader.text
+    assert len(reader.rows) == len(memory.nodes)
+
+
+async def test_a_change_is_rendered_once_for_all_who_watch(memory: Memory) -> None:
+    async with running(memory) as (url, hub, client):
+        readers = [Reader(url, since=memory.at) for _ in range(30)]
+        reading = [asyncio.create_task(reader.read(client, 1)) for reader in readers]
+        await until(lambda: sum(len(channel.watchers) for channel in hub.channels.values()) == 30)
+        reads = memory.tree_reads
+        memory.set("ruian", state="acknowledged")
+        await memory.moved()
+        await asyncio.gather(*reading)
+        assert {reader.text for reader in readers} == {readers[0].text}
+        assert "已确认" in readers[0].text
+        assert memory.tree_reads == reads + 1
+        await until(lambda: not hub.channels)
+
+
+async def test_other_scopes_have_channels_of_their_own(memory: Memory) -> None:
+    async with running(memory) as (url, hub, client):
+        zh, en = Reader(url, since=memory.at), Reader(url, since=memory.at)
+        en.path = en.path.replace("lang=zh", "lang=en")
+        reading = [asyncio.create_task(reader.read(client, 1)) for reader in (zh, en)]
+        await until(lambda: sum(len(channel.watchers) for channel in hub.channels.values()) == 2)
+        assert len(hub.channels) == 2
+        memory.set("ruian", state="acknowledged")
+        await memory.moved()
+        await asyncio.gather(*reading)
+    assert "瑞安市外办" in zh.text
+    assert "Rui&#39;an FAO" in en.text
+
+
+async def test_hostile_lines_stay_inside_their_event(memory: Memory) -> None:
+    memory.names["ruian"] = ("a\r\n\r\nid: 5\revent: x\n\n<script>", "")
+    async with running(memory) as (url, _hub, client):
+        reader = Reader(url, since=memory.at)
+        reading = asyncio.create_task(reader.read(client, 1))
+        await asyncio.sleep(0.1)
+        memory.set("ruian", state="told")
+        await memory.moved()
+        await reading
+    assert reader.last == memory.at
+    assert "<script>" not in reader.text
+
+
+async def test_a_client_that_does_not_read_stalls_nobody_and_is_cut_off(
+    memory: Memory, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(memory, backlog=4, pace_s=0.001) as (url, hub, client):
+        host, port = url.removeprefix("http://").split(":")
+        loop = asyncio.get_running_loop()
+        stuck = socket.socket()
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stuck.setblocking(False)
+        await loop.sock_connect(stuck, (host, int(port)))
+        request = f"GET /console/warnings/w-1/stream?since=0&lang=zh HTTP/1.1\r\nHost: {host}\r\n\r\n"
+        await loop.sock_sendall(stuck, request.encode())
+        reader = Reader(url, since=memory.at)
+        reading = asyncio.create_task(reader.read(client, 10**6))
+        await until(lambda: sum(len(channel.watchers) for channel in hub.channels.values()) == 2)
+        channel = next(iter(hub.channels.values()))
+        for step in range(400):
+            for node_id in list(memory.nodes)[13:60]:
+                memory.set(node_id, told=step)
+            await memory.moved()
+            await until(lambda: reader.last == memory.at)
+            if len(channel.watchers) == 1:
+                break
+        assert len(channel.watchers) == 1, "it was never cut off"
+        reading.cancel()
+        stuck.close()
+    assert [record.message for record in caplog.records if record.name.startswith("api")] == []
+
+
+async def test_heartbeats_keep_it_open_and_end_it_when_the_reader_may_no_longer(memory: Memory) -> None:
+    signed_in = True
+
+    def current(_request: Request) -> Who:
+        if not signed_in:
+            raise NotSignedIn("session.ended", "The session is over.")
+        return DUTY
+
+    hub = Hub(memory, heartbeat_s=0.05)
+    app = FastAPI()
+    app.include_router(console(memory, memory, current, hub=hub))
+    async with serving(app, hub) as url, httpx.AsyncClient(trust_env=False) as client:
+        seen = b""
+        async with client.stream("GET", f"{url}/console/warnings/w-1/stream?since={memory.at}") as response:
+            async for chunk in response.aiter_raw():
+                seen += chunk
+                if seen.count(b": still here") == 2:
+                    signed_in = False
+        assert seen.startswith(b"retry: ")
+        assert seen.count(b": still here") >= 2
+        await until(lambda: not hub.channels)
+
+
+async def test_a_view_that_fails_ends_its_streams_and_says_so(
+    memory: Memory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_args: object) -> None:
+        raise OSError("the views are away")
+
+    async with running(memory) as (url, hub, client):
+        reader = Reader(url, since=memory.at)
+        reading = asyncio.create_task(reader.read(client, 1))
+        await until(lambda: any(channel.watchers for channel in hub.channels.values()))
+        with monkeypatch.context() as patch:
+            patch.setattr(memory, "summary", broken)
+            memory.set("ruian", state="told")
+            await memory.moved()
+            await reading  # the stream ended, without a frame
+        assert reader.rows == []
+        assert "its watchers reconnect" in caplog.text
+        await reader.read(client, 1)  # and the browser, coming back, has it
+        assert [node for node, _ in reader.rows] == ["ruian"]
+
+
+async def test_the_server_stops_at_once_with_streams_open(memory: Memory) -> None:
+    hub = Hub(memory)
+    async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
+        async with serving(application(memory, hub=hub), hub) as url:
+            readers = [asyncio.create_task(Reader(url, since=memory.at).read(client, 1)) for _ in range(5)]
+            await until(lambda: sum(len(channel.watchers) for channel in hub.channels.values()) == 5)
+            began = asyncio.get_running_loop().time()
+        await asyncio.gather(*readers)  # each ended properly, none was torn
+    assert asyncio.get_running_loop().time() - began < 2
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110  (what is waited for is in the server, which tells nobody)
+            await asyncio.sleep(0.005)
