@@ -28,7 +28,7 @@ from notifiers.links import Links
 from notifiers.retry import next_try
 
 LEASE_S = 300.0
-SLOTS = 4  # shards at work at the same time, in each lane: a lane has slots of its own, so bulk delays nobody above
+SLOTS = 32  # shards at work at the same time, in each lane: lanes do not share them, so bulk delays nobody above
 ADDRESS: dict[Channel, str] = {Channel.SMS: "phone", Channel.EMAIL: "email", Channel.WEBPUSH: "push"}
 
 _log = structlog.get_logger("fenghuo.worker")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import ssl
 from collections.abc import AsyncIterator, Iterable
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 from aiosmtplib.email import quote_address
-from conftest import EmailRig, deliveries, rendered
+from conftest import EmailRig, deliveries, rendered, until
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -73,6 +74,16 @@ async def test_the_text_arrives_to_the_letter(eight_bit: bool) -> None:
     ] * 2
     assert not any(part.defects for part in parsed.walk())
     assert eight_bit or message.content.isascii()
+
+
+@pytest.mark.parametrize("text", ["长" * 400, "a" * 999, "nul \0 here", "{{link}}" * 30])
+async def test_what_eight_bits_cannot_carry_is_encoded(mail: EmailRig, text: str) -> None:
+    (result,) = await send(mail.notifier(), ["a@b.example"], text=text)
+    assert result.outcome is Outcome.ACCEPTED
+    (message,) = mail.sandbox.messages
+    assert bodies(message)[0] == text.replace("{{link}}", "https://fenghuo.example/a/0000?k=1&t=2") + "\n"
+    assert max(len(line) for line in message.content.split(b"\r\n")) <= 998
+    assert b"\0" not in message.content
 
 
 @settings(max_examples=60, deadline=None)
@@ -275,6 +286,20 @@ async def test_a_connection_dropped_while_idle_loses_no_mail(mail: EmailRig) -> 
         mail.sandbox.drop_connections()  # and not a moment for the client to notice
     await notifier.close()
     assert mail.taken() == 4
+
+
+async def test_a_dialogue_that_was_cancelled_is_not_taken_up_again(mail: EmailRig) -> None:
+    # The late reply to the first mail must not be read as that to the second one's MAIL.
+    mail.behave("slow@b.example", Behaviour(Kind.SLOW, delay_s=0.1))
+    notifier = EmailNotifier(mail.settings(connections=1))
+    sending = asyncio.create_task(notifier.send(rendered(), deliveries(["slow@b.example"])))
+    await until(lambda: mail.taken() == 1)
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    (result,) = await notifier.send(rendered(), deliveries(["a@b.example"]))
+    await notifier.close()
+    assert (result.outcome, mail.sandbox.connections) == (Outcome.ACCEPTED, 2)
 
 
 async def test_a_server_that_was_away_is_tried_again(mail: EmailRig, monkeypatch: pytest.MonkeyPatch) -> None:

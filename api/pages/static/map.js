@@ -15,7 +15,8 @@
   const projection = d3.geoNaturalEarth1().rotate([-150, 0]).fitWidth(WIDTH, { type: "Sphere" });
   const path = d3.geoPath(projection);
   const top = projection([150, NORTH])[1], bottom = projection([150, SOUTH])[1];
-  const svg = make("svg", { viewBox: `0 ${top} ${WIDTH} ${bottom - top}`, preserveAspectRatio: "xMidYMid slice", role: "img", "aria-label": host.dataset.label }, host);
+  const svg = make("svg", { viewBox: `0 ${top} ${WIDTH} ${bottom - top}`, role: "img", "aria-label": host.dataset.label }, host);
+  host.style.aspectRatio = `${WIDTH} / ${bottom - top}`; // nothing is cut off, whatever the width
   make("path", { class: "map-grid", d: path(d3.geoGraticule().step([30, 30])()) }, svg);
   const land = make("path", { class: "map-land" }, svg);
   const arcs = make("g", {}, svg), box = make("g", {}, svg), rings = make("g", {}, svg), dots = make("g", {}, svg);

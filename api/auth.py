@@ -1,0 +1,86 @@
+"""Who is asking: a bearer token (API) or a session cookie (console), each bound to a person and so to their grants."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Annotated
+
+from fastapi import Depends, Header
+from starlette.requests import Request
+
+from api.commands import Actor, Once
+from api.services import Services
+from domain.errors import InvalidInput, NotSignedIn
+from domain.grants import TokenKind
+
+COOKIE = "fenghuo_session"
+_KEY = re.compile(r"[\x21-\x7e]{1,200}")
+_CORRELATION = re.compile(r"[A-Za-z0-9._-]{1,80}")
+_ETAG = re.compile(r'"?v(\d{1,9})"?')
+
+
+def services(request: Request) -> Services:
+    found: Services = request.app.state.services
+    return found
+
+
+S = Annotated[Services, Depends(services)]
+
+
+def _bearer(request: Request) -> str | None:
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" and secret.strip() else None
+
+
+def actor(request: Request, s: S) -> Actor:
+    """The actor of an API request. Raises NotSignedIn without a valid bearer token."""
+    secret = _bearer(request)
+    if secret is None:
+        raise NotSignedIn("token.missing", "No bearer token was sent.", "Send Authorization: Bearer ….")
+    return Actor(person_id=s.registry.person_of(secret, TokenKind.BEARER), correlation_id=correlation(request, s))
+
+
+def session_person(request: Request, s: Services) -> str:
+    """The person of a console session. Raises NotSignedIn without a valid cookie."""
+    secret = request.cookies.get(COOKIE)
+    if not secret:
+        raise NotSignedIn("session.missing", "You are not signed in.", "Open a new login link.")
+    return s.registry.person_of(secret, TokenKind.SESSION)
+
+
+def correlation(request: Request, s: Services) -> str:
+    """The caller's X-Correlation-Id where it is a plain word, else a new one."""
+    sent = request.headers.get("x-correlation-id", "")
+    return sent if _CORRELATION.fullmatch(sent) else s.new_id()
+
+
+A = Annotated[Actor, Depends(actor)]
+
+
+async def once(
+    request: Request, key: Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)] = None
+) -> Once | None:
+    """The idempotency key of a request with a fingerprint of what it asks for; None where it has none."""
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key):
+        raise InvalidInput("command.key", "An idempotency key is 1 to 200 visible ASCII characters.")
+    asked = hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + await request.body())
+    return Once(key=key, fingerprint=asked.hexdigest())
+
+
+O_ = Annotated[Once | None, Depends(once)]
+
+
+def expected_version(if_match: Annotated[str | None, Header(alias="If-Match")] = None) -> int | None:
+    """The version that the caller saw, from `If-Match: "v3"`; None where nothing was said."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    match = _ETAG.fullmatch(if_match.strip())
+    if match is None:
+        raise InvalidInput("version.etag", 'If-Match looks like "v3".', "Send the ETag that you were given.")
+    return int(match[1])
+
+
+V = Annotated[int | None, Depends(expected_version)]

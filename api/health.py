@@ -1,0 +1,51 @@
+"""Is it alive, is it ready, what does it count: for supervisors, load balancers and Prometheus."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
+from starlette.responses import JSONResponse
+
+from api.auth import S
+from domain.errors import FenghuoError
+
+router = APIRouter(tags=["health"])
+LAG_READY = 5_000  # events: above this the views are too old to work with
+
+
+@router.get("/healthz")
+async def alive(s: S) -> JSONResponse:
+    """200 while every part of the program runs."""
+    return JSONResponse({"alive": s.alive()}, 200 if s.alive() else 503)
+
+
+@router.get("/readyz")
+async def ready(s: S) -> JSONResponse:
+    """200 once the log answers and the views have caught up with it."""
+    try:
+        lag = await s.log.last_position() - s.views.position
+    except FenghuoError as error:
+        return JSONResponse({"ready": False, "code": error.code}, 503)
+    fine = s.alive() and lag <= LAG_READY
+    return JSONResponse({"ready": fine, "lag": lag}, 200 if fine else 503)
+
+
+@router.get("/metrics")
+async def metrics(s: S) -> Response:
+    """Counters and gauges in Prometheus' text form; no labels that name a person or a warning."""
+    return Response(generate_latest(s.metrics), media_type=CONTENT_TYPE_LATEST)
+
+
+class Meters:
+    """What is counted. One set for each program; `registry` is its own, so tests do not share."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "fenghuo_http_requests_total", "HTTP requests", ["method", "status"], registry=self.registry
+        )
+        self.sent = Counter(
+            "fenghuo_messages_total", "Messages by channel and outcome", ["channel", "outcome"], registry=self.registry
+        )
+        self.position = Gauge("fenghuo_log_position", "Last position of the log", registry=self.registry)
+        self.lag = Gauge("fenghuo_views_lag_events", "Events that the views are behind the log", registry=self.registry)

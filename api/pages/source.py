@@ -1,0 +1,229 @@
+"""Fills the console's port from the views, and turns what its forms say into commands of the desk."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from api import capmap
+from api.commands import Actor
+from api.pages.model import DraftForm, HelpLine, Summary, TreeLine, WarningLine, Who
+from api.services import Services
+from api.treeview import tree_nodes
+from api.warnings import top_node
+from domain.errors import InvalidInput
+from domain.grants import Action
+from domain.rulepacks import Level
+from domain.warnings import Area, ContactCard, Content, Target, Text
+from notifiers.render import text_for
+from projections.warnings import state_of
+
+LISTED = 100  # warnings in the list
+TREE = tuple(TreeLine.__struct_fields__)
+
+
+class Source:
+    """The console's reading side. Everybody sees the nodes that their grants cover."""
+
+    def __init__(self, s: Services) -> None:
+        self._s = s
+
+    def scope(self, who: Who) -> str:
+        """People whose grants cover the same nodes see the same, so what is rendered for one serves all of them."""
+        nodes = self._s.desk.nodes_allowed(who.person_id, Action.RELAY_READ)
+        return f"{hash(nodes)}\n" + "\n".join(sorted(who.may))
+
+    def warnings(self, who: Who, language: str) -> Sequence[WarningLine]:
+        with self._s.views.reading() as db:
+            rows = self._s.views.warnings.page(db, before=None, limit=LISTED)
+        return [_line(row, language) for row in rows if self._may_see(who, row)]
+
+    def warning(self, who: Who, warning_id: str, language: str) -> WarningLine | None:
+        row = self._row(who, warning_id)
+        return None if row is None else _line(row, language)
+
+    def texts(self, who: Who, warning_id: str) -> Sequence[tuple[str, str, str, str]]:
+        row = self._row(who, warning_id)
+        texts = state_of(row).content.texts if row else ()
+        return [(t.language, t.headline, t.description, t.instruction) for t in texts]
+
+    def contact(self, who: Who, warning_id: str) -> tuple[str, str, str]:
+        row = self._row(who, warning_id)
+        if row is None:
+            return ("", "", "")
+        card = state_of(row).content.contact
+        return (card.hotline, card.mission, card.police)
+
+    def tree(self, who: Who, warning_id: str, language: str, since: int = 0) -> Sequence[TreeLine]:
+        nodes = self._s.desk.nodes_allowed(who.person_id, Action.RELAY_READ)
+        with self._s.views.reading() as db:
+            lines = tree_nodes(self._s.views, db, warning_id)
+        return [
+            TreeLine(
+                **{
+                    **{name: line[name] for name in TREE if name in line},
+                    "name": line["name_zh" if language == "zh" else "name_en"],
+                    "escalations": tuple(line["escalations"]),
+                }
+            )
+            for line in lines
+            if line["position"] > since and line["node_id"] in nodes
+        ]
+
+    def summary(self, who: Who, warning_id: str) -> Summary:
+        views = self._s.views
+        with views.reading() as db:
+            totals = views.tree.totals(db, warning_id)
+            rows = views.tree.rows(db, warning_id)
+            counts = views.deliveries.counts(db, warning_id)
+            position = views.position
+        sent: dict[str, int] = {}
+        for purpose, channel, outcome, n in counts:
+            if purpose != "cancel" and outcome in ("accepted", "delivered", "unknown"):
+                sent[channel] = sent.get(channel, 0) + n
+        return Summary(
+            recipients=totals["recipients"] + totals["unreachable"],
+            told=totals["told"],
+            delivered=totals["delivered"],
+            acknowledged=totals["acknowledged"],
+            help=totals["help"],
+            unreached=totals["recipients"] - totals["told"] + totals["unreachable"],
+            nodes=len(rows),
+            nodes_acknowledged=sum(row["acknowledged_at"] is not None for row in rows.values()),
+            nodes_relayed=sum(row["relayed_at"] is not None and not row["automatic"] for row in rows.values()),
+            nodes_escalated=sum(bool(row["escalations"]) for row in rows.values()),
+            sent=sent,
+            position=position,
+        )
+
+    def help(self, who: Who, warning_id: str, language: str) -> Sequence[HelpLine]:
+        nodes = self._s.desk.nodes_allowed(who.person_id, Action.CASE_READ)
+        with self._s.views.reading() as db:
+            rows = self._s.views.cases.page(db, before=None, limit=200, warning_id=warning_id)
+            hierarchy = self._s.views.directory.hierarchy(db)
+        lines = []
+        for row in rows:
+            node = hierarchy.nodes.get(row["node_id"])
+            if node is None or row["node_id"] not in nodes:
+                continue
+            lines.append(
+                HelpLine(
+                    case_id=row["case_id"],
+                    node_id=row["node_id"],
+                    node_name=node.name_zh if language == "zh" else node.name_en,
+                    person_id=row["person_id"],
+                    status=row["status"],
+                    opened_at=row["opened_at"],
+                )
+            )
+        return lines
+
+    def position(self) -> int:
+        return self._s.views.position
+
+    async def changed(self, after: int) -> int:
+        return await self._s.progress.moved(after)
+
+    def _row(self, who: Who, warning_id: str) -> dict[str, Any] | None:
+        with self._s.views.reading() as db:
+            row = self._s.views.warnings.one(db, warning_id)
+        return row if row is not None and self._may_see(who, row) else None
+
+    def _may_see(self, who: Who, row: dict[str, Any]) -> bool:
+        nodes = self._s.desk.nodes_allowed(who.person_id, Action.WARNING_READ)
+        if nodes.intersection(row["content"]["target"]["nodes"]):
+            return True
+        with self._s.views.reading() as db:
+            return bool(nodes.intersection(self._s.views.tree.rows(db, row["warning_id"])))
+
+
+class Desk:
+    """The console's acting side: each act is a command of api/desk.py, done when the views show it."""
+
+    def __init__(self, s: Services) -> None:
+        self._s = s
+
+    async def draft(self, who: Who, form: DraftForm) -> str:
+        content = await asyncio.to_thread(self._content, form)
+        done = await self._s.desk.draft(self._actor(who), content)
+        await self._s.progress.reached(done.position)
+        return done.id
+
+    async def draft_from_cap(self, who: Who, data: bytes) -> str:
+        def drafted() -> tuple[Content, str]:
+            alert = capmap.one_alert(data)
+            return capmap.content_of(alert, data, target=top_node(self._s), now=self._s.clock.now())
+
+        content, warning_id = await asyncio.to_thread(drafted)
+        done = await self._s.desk.draft(self._actor(who), content, warning_id=warning_id)
+        await self._s.progress.reached(done.position)
+        return done.id
+
+    async def release(self, who: Who, warning_id: str, *, break_glass: bool, reason: str) -> None:
+        done = await self._s.desk.release(self._actor(who), warning_id, break_glass=break_glass, reason=reason)
+        await self._s.progress.reached(done.position)
+
+    async def cancel(self, who: Who, warning_id: str, *, reason: str) -> None:
+        done = await self._s.desk.cancel(self._actor(who), warning_id, reason=reason)
+        await self._s.progress.reached(done.position)
+
+    def _actor(self, who: Who) -> Actor:
+        return Actor(person_id=who.person_id, correlation_id=self._s.new_id())
+
+    def _content(self, form: DraftForm) -> Content:
+        now = self._s.clock.now()
+        texts = [
+            Text(language=tag, headline=head.strip(), description=words.strip(), instruction=advice.strip())
+            for tag, head, words, advice in (
+                ("zh-CN", form.headline_zh, form.description_zh, form.instruction_zh),
+                ("en", form.headline_en, form.description_en, form.instruction_en),
+            )
+            if head.strip()
+        ]
+        countries = tuple(re.findall(r"[A-Z]{2}", form.countries.upper()))
+        try:
+            level = Level(form.level)
+        except ValueError as error:
+            raise InvalidInput("warning.level", "The level is blue, yellow, orange or red.") from error
+        return Content(
+            event=form.event.strip() or (texts[0].headline if texts else ""),
+            level=level,
+            texts=tuple(texts),
+            area=Area(description=form.area.strip() or "—"),
+            target=Target(nodes=(top_node(self._s),), countries=countries),
+            contact=ContactCard(
+                hotline=form.hotline.strip(), mission=form.mission.strip(), police=form.police.strip(), valid_from=now
+            ),
+            effective_at=now,
+            expires_at=_moment(form.expires, form.zone),
+        )
+
+
+def _line(row: dict[str, Any], language: str) -> WarningLine:
+    content = state_of(row).content
+    return WarningLine(
+        warning_id=row["warning_id"],
+        headline=text_for(content.texts, language).headline,
+        level=row["level"],
+        status=row["status"],
+        event=content.event,
+        drafted_by=row["authors"][0],
+        released_by=row["released_by"],
+        effective_at=content.effective_at,
+        expires_at=content.expires_at,
+        updates=row["updates"],
+        position=row["position"],
+    )
+
+
+def _moment(local: str, zone: str) -> datetime:
+    try:
+        return datetime.fromisoformat(local).replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    except (ValueError, ZoneInfoNotFoundError) as error:
+        raise InvalidInput(
+            "warning.expires", "The time of expiry cannot be read.", "Choose a date, a time and a time zone."
+        ) from error
