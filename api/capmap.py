@@ -47,7 +47,7 @@ def one_alert(data: bytes) -> Alert:
 def content_of(alert: Alert, data: bytes, *, target: str, now: datetime) -> tuple[Content, str]:
     """A draft's content and its id: the same message is always the same warning.
 
-    Raises InvalidInput for what is not the warning of a real event (tests, exercises, acknowledgements) or says nothing.
+    Raises InvalidInput for what is no warning of a real event (tests, exercises, acknowledgements) or says nothing.
     """
     if alert.status != "Actual":
         raise InvalidInput("cap.not_actual", f"The message has status {alert.status}: it warns of nothing real.")

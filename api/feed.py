@@ -1,4 +1,4 @@
-"""The log as a feed: pages of events, and the same live over SSE. Ids are log positions, so nothing is lost or repeated.
+"""The log as a feed: pages of events, and the same live over SSE. Ids are log positions: nothing is lost or repeated.
 
 Personal fields leave sealed boxes out. Reading the log is a right of its own (`log.read`).
 """

@@ -175,6 +175,21 @@ class Deliveries(Projection):
             for node_id, circle, channel, language, person_id in db.execute(query)
         ]
 
+    def told_of_cancel(self, db: Connection, warning_id: str) -> set[tuple[str, str]]:
+        """(person, channel) of everybody to whom the withdrawal went out."""
+        s, d = self.shards.c, self.deliveries.c
+        query = (
+            select(d.person_id, s.channel)
+            .join(self.deliveries, d.shard_id == s.shard_id)
+            .where(s.warning_id == warning_id, s.purpose == "cancel", d.outcome.in_([o.value for o in REACHED]))
+        )
+        return {(person_id, channel) for person_id, channel in db.execute(query)}
+
+    def queue_length(self, db: Connection) -> int:
+        """Shards that are not at their end."""
+        query = select(func.count()).where(self.shards.c.status.in_((PLANNED, "leased")))
+        return int(db.execute(query).scalar() or 0)
+
     def latest_warning_of(self, db: Connection, person_id: str, channel: Channel) -> str | None:
         """The warning that a person was last sent over a channel: what a bare reply is about."""
         s, d = self.shards.c, self.deliveries.c

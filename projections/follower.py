@@ -249,8 +249,13 @@ class Views:
 
     def fingerprints(self) -> dict[str, str]:
         """A SHA-256 of every row of each view: equal for equal logs, whatever the generation or the database."""
+        return self.snapshot()[1]
+
+    def snapshot(self) -> tuple[int, dict[str, str]]:
+        """The position of the views and their fingerprints, all read at the same moment."""
         with self.reading() as db:
-            return {name: fingerprint(self._current[name], db) for name in self.names()}
+            position = self._lowest(db)
+            return position, {name: fingerprint(self._current[name], db) for name in self.names()}
 
     def close(self) -> None:
         self.engine.dispose()

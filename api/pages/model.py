@@ -13,7 +13,7 @@ import msgspec
 
 
 class WarningLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One warning in the list. `level`: blue, yellow, orange, red; `status`: draft, released, updated, cancelled, expired."""
+    """One warning in the list: `level` blue to red, `status` draft, released, updated, cancelled or expired."""
 
     warning_id: str
     headline: str

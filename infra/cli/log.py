@@ -1,0 +1,173 @@
+"""`fenghuo log`, `fenghuo views`, `fenghuo replay`: verify, look back, rebuild."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+import typer
+
+from api.feed import public
+from domain.errors import InvalidInput
+from infra.cli.common import AsJson, DataDir, out, progress, show, with_stores
+from infra.fsck import rebuilt, verify
+from infra.runtime import Stores
+
+log_app = typer.Typer(help="The log itself: verify it, print it.", no_args_is_help=True)
+views_app = typer.Typer(help="The views, which can be rebuilt from the log at any time.", no_args_is_help=True)
+HOME_ZONE = ZoneInfo("Asia/Shanghai")
+
+
+@log_app.command("verify")
+def verify_log(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Derives everything again and compares: proofs, events, streams, views. Exits 3 on a mismatch."""
+
+    async def act(stores: Stores) -> Any:
+        total = await stores.log.last_position()
+        with progress("verifying", total) as told:
+            return await asyncio.to_thread(verify, stores, told)
+
+    done = with_stores(data_dir, act)
+    show(
+        {"ok": True, **msgspec.to_builtins(done)},
+        as_json=as_json,
+        text=lambda: (
+            f"The log is whole: {done.events} events in {done.streams} streams, {len(done.views)} views agree."
+        ),
+    )
+
+
+@log_app.command("show")
+def show_log(
+    after: Annotated[int, typer.Option(help="Start after this position.", min=0)] = 0,
+    limit: Annotated[int, typer.Option(help="How many events.", min=1, max=100_000)] = 50,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prints events in order; sealed fields stay sealed."""
+
+    async def act(stores: Stores) -> list[dict[str, Any]]:
+        return [public(r) for r in await stores.log.read(after, limit)]
+
+    events = with_stores(data_dir, act)
+    show(
+        events,
+        as_json=as_json,
+        text=lambda: "\n".join(
+            f"{e['position']:>8}  {e['metadata']['recorded_at']}  {e['topic']:<28}  {e['stream']}" for e in events
+        ),
+    )
+
+
+@log_app.command("checkpoint")
+def checkpoint(data_dir: DataDir = None) -> None:
+    """Signs the log as it is and prints the signed head (C2SP tlog-checkpoint) with the key to check it by."""
+
+    async def act(stores: Stores) -> str:
+        await asyncio.to_thread(stores.prover.extend)
+        return f"{stores.prover.note() or ''}# {stores.prover.verifier.encode()}"
+
+    out.print(with_stores(data_dir, act), markup=False)
+
+
+@views_app.command("rebuild")
+def rebuild(
+    names: Annotated[list[str] | None, typer.Argument(help="Views to rebuild; all where none is named.")] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Builds views anew beside the old, switches, and says whether they came out the same."""
+
+    async def act(stores: Stores) -> dict[str, Any]:
+        _known(stores, names or [])
+        before = stores.views.fingerprints()
+        total = await stores.log.last_position()
+        with progress("rebuilding", total) as told:
+            await asyncio.to_thread(stores.views.rebuild, stores.log.read_now, names or None, told)
+        return {
+            "views": names or stores.views.names(),
+            "identical": before == stores.views.fingerprints(),
+            "position": total,
+        }
+
+    done = with_stores(data_dir, act)
+    same = "the same as before" if done["identical"] else "DIFFERENT from before"
+    show(done, as_json=as_json, text=lambda: f"Rebuilt to position {done['position']}: {same}.")
+    if not done["identical"]:
+        raise typer.Exit(3)
+
+
+def replay(
+    at: Annotated[
+        str,
+        typer.Option(
+            "--at", help="A log position, or a time such as 2026-11-21T08:13 (Shanghai where no offset is given)."
+        ),
+    ],
+    view: Annotated[str, typer.Option("--view", help="Which view.")] = "warnings",
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prints a view as it was at a moment, folded anew from the log."""
+
+    async def act(stores: Stores) -> dict[str, Any]:
+        _known(stores, [view])
+        position = await asyncio.to_thread(position_at, stores, at)
+        with progress("replaying", position) as told:
+            then = await asyncio.to_thread(rebuilt, stores, position, told)
+        try:
+            with then.reading() as db:
+                tables: dict[str, list[dict[str, Any]]] = {}
+                for table, row in then.view(view).dump(db):
+                    tables.setdefault(table, []).append(row)
+        finally:
+            then.close()
+        return {"view": view, "position": position, "tables": tables}
+
+    done = with_stores(data_dir, act)
+
+    def text() -> str:
+        lines = [f"{view} as of position {done['position']}"]
+        for table, rows in done["tables"].items():
+            lines.append(f"{table}: {len(rows)}")
+            lines += [f"  {msgspec.json.encode(row).decode()}" for row in rows[:20]]
+            if len(rows) > 20:
+                lines.append(f"  … {len(rows) - 20} more; --json prints all")
+        return "\n".join(lines)
+
+    show(done, as_json=as_json, text=text)
+
+
+def position_at(stores: Stores, at: str) -> int:
+    """The last position at or before a moment. Raises InvalidInput for what is neither a position nor a time."""
+    last = stores.log.last_position_now()
+    if at.isdecimal():
+        return min(int(at), last)
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError as error:
+        raise InvalidInput(
+            "replay.at", f"{at} is neither a position nor a time.", "Write 1200 or 2026-11-21T08:13."
+        ) from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=HOME_ZONE)
+    low, high = 0, last  # events are recorded in the order of their time, but for a clock that was set back
+    while low < high:
+        middle = (low + high + 1) // 2
+        found = stores.log.read_now(middle - 1, 1)
+        if found and found[0].metadata.recorded_at <= moment:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _known(stores: Stores, names: list[str]) -> None:
+    for name in names:
+        if name not in stores.views.names():
+            raise InvalidInput(
+                "view.unknown", f"There is no view {name}.", f"There are: {', '.join(stores.views.names())}."
+            )

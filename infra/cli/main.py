@@ -1,0 +1,77 @@
+"""`fenghuo`: the console script. Mounts the groups of commands and turns every error into one line and a status.
+
+Exit status: 0 done, 1 failed, 2 used wrongly, 3 verification failed, 4 something unreachable, 5 delivered in part.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from domain.errors import FenghuoError
+from infra.cli import cap, demo, log, registry, serve, warning
+from infra.cli.common import err
+
+app = typer.Typer(
+    name="fenghuo",
+    help="烽火 Fenghuo: warnings through a hierarchy, recorded, replayed, proved.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415  only here is it worth its time
+
+        typer.echo(f"fenghuo {version('fenghuo')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """烽火 Fenghuo: warnings through a hierarchy, recorded, replayed, proved."""
+
+
+app.add_typer(cap.app, name="cap")
+app.add_typer(warning.app, name="warning")
+app.add_typer(log.log_app, name="log")
+app.add_typer(log.views_app, name="views")
+app.add_typer(registry.hierarchy_app, name="hierarchy")
+app.add_typer(registry.people_app, name="people")
+app.add_typer(registry.grant_app, name="grant")
+app.add_typer(registry.token_app, name="token")
+app.command("init")(registry.init)
+app.command("replay")(log.replay)
+app.command("serve")(serve.serve)
+app.command("demo")(demo.demo)
+
+
+def run() -> None:
+    """The entry point. No traceback reaches a user; FENGHUO_DEBUG=1 shows it to a developer."""
+    try:
+        app()
+    except FenghuoError as error:
+        err.print(f"fenghuo: {error} [{error.code}]", markup=False)
+        status = error.exit_status
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    except Exception as error:
+        if os.environ.get("FENGHUO_DEBUG"):
+            raise
+        err.print(f"fenghuo: something went wrong here: {type(error).__name__}. [internal]", markup=False)
+        status = 1
+    else:
+        status = 0
+    raise SystemExit(status)

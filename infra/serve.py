@@ -1,0 +1,142 @@
+"""Serving: the HTTP server and the parts that act, started together, drained together on SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+
+import msgspec
+import uvicorn
+from fastapi import FastAPI
+
+from domain.errors import Unreachable
+from infra import wiring
+from infra.config import EmailConfig, Settings, SmsConfig, WebPushConfig
+from infra.runtime import Runtime, Stores
+from infra.sandbox.push import SandboxPush
+from infra.sandbox.sms import SandboxSms
+from infra.sandbox.smtp import SandboxSmtp
+
+GRACE_S = 10  # seconds that open requests get at the end
+SWITCH_S = 0.001  # the interpreter's lock changes hands this often: the views' thread must not hold up answers
+
+
+class Server(uvicorn.Server):
+    """uvicorn that ends live streams before it waits for its connections, and leaves signals to us."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._app.state.hub.close()
+        await super().shutdown(sockets)
+
+
+class Sandbox(msgspec.Struct):
+    """The three providers on loopback."""
+
+    sms: SandboxSms
+    smtp: SandboxSmtp
+    push: SandboxPush
+
+
+@contextlib.asynccontextmanager
+async def sandboxed(settings: Settings) -> AsyncIterator[tuple[Settings, Sandbox | None]]:
+    """With `settings.sandbox`, starts the sandbox providers and points the settings at them."""
+    if not settings.sandbox:
+        yield settings, None
+        return
+    token = "sandbox-token"  # noqa: S105  it guards nothing but the sandbox itself
+    sandbox = Sandbox(SandboxSms("AC" + "0" * 32, token), SandboxSmtp(), SandboxPush())
+    for part in (sandbox.sms, sandbox.smtp, sandbox.push):
+        await part.start()
+    try:
+        pointed = settings.model_copy(
+            update={
+                "sms": SmsConfig(
+                    account_sid=sandbox.sms.account_sid,
+                    auth_token=token,  # type: ignore[arg-type]
+                    sender=sandbox.sms.number,
+                    base_url=sandbox.sms.url,
+                ),
+                "email": EmailConfig(host="127.0.0.1", port=sandbox.smtp.port, sender="duty@fao.example", tls="none"),
+                "webpush": WebPushConfig(contact="mailto:duty@fao.example", allowed_origins=[sandbox.push.url]),
+            }
+        )
+        yield pointed, sandbox
+    finally:
+        for part in (sandbox.sms, sandbox.smtp, sandbox.push):
+            await part.stop()
+
+
+class Serving(msgspec.Struct):
+    """A program that serves: its parts, and the address that it answers at."""
+
+    stores: Stores
+    runtime: Runtime
+    server: Server
+    url: str
+    sandbox: Sandbox | None
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings, stores: Stores) -> AsyncIterator[Serving]:
+    """Runs the whole program for the time of a block; leaving it drains. Raises Unreachable for a taken port."""
+    sys.setswitchinterval(SWITCH_S)
+    async with sandboxed(settings) as (pointed, sandbox):
+        with _listen(settings.host, settings.port) as listener:
+            port = int(listener.getsockname()[1])
+            url = wiring.public_url(settings, port)
+            runtime = Runtime(stores, wiring.channels(pointed, stores), url)
+            app = wiring.application(pointed, stores, runtime)
+            config = uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                server_header=False,
+                timeout_graceful_shutdown=GRACE_S,
+                timeout_keep_alive=30,
+                backlog=4096,
+            )
+            server = Server(config, app)
+            if sandbox is not None:
+                sandbox.sms.inbound_url = f"{url}/callbacks/sms/inbound"
+            await runtime.start()
+            task = asyncio.create_task(server._serve([listener]), name="http")
+            await server.up.wait()
+            try:
+                yield Serving(stores, runtime, server, url, sandbox)
+            finally:
+                server.should_exit = True
+                await task
+                await runtime.stop()
+
+
+async def until_stopped() -> None:
+    """Returns on SIGINT or SIGTERM."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    await stopped.wait()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), backlog=4096, reuse_port=False)
+    except OSError as error:
+        what = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+        raise Unreachable("serve.port", f"Port {port} on {host} {what}.", "Choose another with --port.") from error

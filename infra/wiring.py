@@ -1,0 +1,102 @@
+"""From settings to a running program: the channels of an installation and the services of its HTTP face."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+
+from fastapi import FastAPI
+
+from api.app import create_app
+from api.health import Meters
+from api.services import Services
+from domain.people import Channel
+from infra.config import Settings
+from infra.runtime import Runtime, Stores
+from notifiers.channel import Notifier
+from notifiers.email import EmailNotifier, EmailSettings
+from notifiers.sms import SmsNotifier, SmsSettings
+from notifiers.webpush import WebPushNotifier, WebPushSettings
+
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+def public_url(settings: Settings, port: int | None = None) -> str:
+    """The address under which links and callbacks reach us."""
+    return (settings.public_url or f"http://{settings.host}:{port or settings.port}").rstrip("/")
+
+
+def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:
+    """The channels that the settings name. A person with none of these is not sent to, and the audit says so."""
+    found: dict[Channel, Notifier] = {}
+    if settings.sms is not None:
+        sms = settings.sms
+        found[Channel.SMS] = SmsNotifier(
+            SmsSettings(
+                account_sid=sms.account_sid,
+                auth_token=sms.auth_token.get_secret_value(),
+                sender=sms.sender,
+                base_url=sms.base_url,
+                concurrency=sms.concurrency,
+            )
+        )
+    if settings.email is not None:
+        email = settings.email
+        found[Channel.EMAIL] = EmailNotifier(
+            EmailSettings(
+                host=email.host,
+                port=email.port,
+                sender=email.sender,
+                sender_name=email.sender_name,
+                tls=email.tls,
+                username=email.username,
+                password=email.password.get_secret_value(),
+                unsubscribe=email.unsubscribe,
+                connections=email.connections,
+            )
+        )
+    if settings.webpush is not None:
+        push = settings.webpush
+        found[Channel.WEBPUSH] = WebPushNotifier(
+            WebPushSettings(
+                vapid_key=vapid_key(stores),
+                contact=push.contact,
+                allowed_origins=frozenset(push.allowed_origins),
+                concurrency=push.concurrency,
+            )
+        )
+    return found
+
+
+def vapid_key(stores: Stores) -> str:
+    """The installation's own web push key (RFC 8292), derived from a secret of the vault."""
+    number = int.from_bytes(stores.vault.secret("vapid", 48), "big") % (P256_ORDER - 1) + 1
+    return base64.urlsafe_b64encode(number.to_bytes(32, "big")).decode().rstrip("=")
+
+
+def services(settings: Settings, stores: Stores, runtime: Runtime, meters: Meters) -> Services:
+    return Services(
+        log=stores.log,
+        views=stores.views,
+        progress=stores.follower,
+        desk=stores.desk,
+        registry=stores.registry,
+        receipts=runtime.receipts,
+        links=runtime.links,
+        clock=stores.clock,
+        new_id=stores.new_id,
+        new_secret=lambda: secrets.token_urlsafe(32),
+        public_url=runtime.links.public_url,
+        alive=lambda: runtime.alive,
+        checkpoint=stores.prover.note,
+        metrics=meters.registry,
+        sms_token=settings.sms.auth_token.get_secret_value() if settings.sms else None,
+    )
+
+
+def application(settings: Settings, stores: Stores, runtime: Runtime) -> FastAPI:
+    """The HTTP application of a running installation."""
+    meters = Meters()
+    meters.position.set_function(lambda: float(stores.log.last_position_now()))
+    meters.lag.set_function(lambda: float(stores.log.last_position_now() - stores.views.position))
+    return create_app(services(settings, stores, runtime, meters), meters)

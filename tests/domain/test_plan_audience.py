@@ -1,0 +1,157 @@
+"""Who is told of a warning, and the shards that this makes: the same for the same people, however often it is planned."""
+
+from __future__ import annotations
+
+import pytest
+from given import DRAFTED, EXPIRES, HIERARCHY, PACK, RELEASED, person, warning
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain import planning
+from domain.people import Channel, Role
+from domain.planning import Told, deputies_told, people_told, staff_told
+from domain.rulepacks import Lane, Level
+from domain.shards import SHARD_SIZE, Circle, Purpose, ShardPlanned
+from domain.warnings import Target
+
+SMS, EMAIL = Channel.SMS, Channel.EMAIL
+STATE = warning(DRAFTED, RELEASED)
+ORANGE = PACK.levels[Level.ORANGE]
+EVERY_ROLE = [person(role.value, role=role, channels=(SMS, EMAIL)) for role in Role]
+
+
+def plan(told: list[Told], trigger: str = "e1", purpose: Purpose = Purpose.NOTICE) -> list[ShardPlanned]:
+    return planning.plan(told, trigger_event_id=trigger, warning=STATE, rule=ORANGE, purpose=purpose)
+
+
+def told(person_id: str, node_id: str = "milan", channel: Channel = SMS, language: str = "zh") -> Told:
+    return Told(node_id, Circle.PEOPLE, channel, language, person_id)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "countries", "expected"),
+    [
+        (("office",), (), ["office", "north", "madrid", "milan", "south", "village"]),
+        (("north",), (), ["north", "madrid", "milan"]),
+        (("milan",), (), ["milan"]),
+        (("south", "milan"), (), ["south", "village", "milan"]),
+        (("milan", "milan"), (), ["milan"]),
+        (("office",), ("IT",), ["office", "north", "milan"]),
+        (("office",), ("IT", "ES"), ["office", "north", "madrid", "milan"]),
+        (("north",), ("CN",), []),
+        (("milan",), ("IT",), ["milan"]),
+        (("nowhere",), (), []),
+    ],
+)
+def test_a_warning_concerns_the_nodes_below_its_targets_kept_to_the_countries_named(nodes, countries, expected):
+    assert planning.concerned(Target(nodes=nodes, countries=countries), HIERARCHY) == expected
+
+
+def test_staff_are_told_first_and_deputies_are_the_reserve():
+    assert [t.person_id for t in staff_told(EVERY_ROLE) if t.channel is SMS] == [
+        "duty_officer",
+        "county_officer",
+        "head",
+        "liaison",
+    ]
+    assert [t.person_id for t in deputies_told(EVERY_ROLE) if t.channel is SMS] == ["deputy"]
+
+
+def test_the_people_are_citizens_and_enterprises_and_nobody_who_acts_for_a_node():
+    assert [(t.person_id, t.circle) for t in people_told(EVERY_ROLE) if t.channel is SMS] == [
+        ("citizen", Circle.PEOPLE),
+        ("enterprise", Circle.PEOPLE),
+    ]
+
+
+def test_everybody_is_told_on_every_channel_of_theirs_in_their_language():
+    ann = person("ann", "madrid", language="es", channels=(SMS, EMAIL))
+    nobody = person("nobody", channels=())
+
+    assert list(people_told([ann, nobody])) == [
+        Told("madrid", Circle.PEOPLE, SMS, "es", "ann"),
+        Told("madrid", Circle.PEOPLE, EMAIL, "es", "ann"),
+    ]
+
+
+def test_a_shard_says_all_that_its_sending_needs():
+    (shard,) = plan([told("b"), told("a")], purpose=Purpose.CANCEL)
+
+    assert shard == ShardPlanned(
+        shard_id=shard.shard_id,
+        warning_id="w1",
+        node_id="milan",
+        circle=Circle.PEOPLE,
+        purpose=Purpose.CANCEL,
+        channel=SMS,
+        language="zh",
+        lane=Lane.HIGH,
+        recipients=("a", "b"),
+        valid_until=EXPIRES,
+    )
+
+
+@pytest.mark.parametrize(
+    ("people", "sizes"), [(0, []), (1, [1]), (500, [500]), (501, [500, 1]), (1250, [500, 500, 250])]
+)
+def test_a_shard_has_500_people_at_the_most(people, sizes):
+    shards = plan([told(f"{n:05}") for n in range(people)])
+
+    assert [len(shard.recipients) for shard in shards] == sizes
+    assert [r for shard in shards for r in shard.recipients] == [f"{n:05}" for n in range(people)]
+    assert len({shard.shard_id for shard in shards}) == len(sizes)
+
+
+def test_nodes_channels_and_languages_do_not_share_a_shard():
+    shards = plan([told("a"), told("b", node_id="madrid"), told("c", channel=EMAIL), told("d", language="en")])
+
+    assert sorted((s.node_id, s.channel, s.language, s.recipients) for s in shards) == [
+        ("madrid", "sms", "zh", ("b",)),
+        ("milan", "email", "zh", ("c",)),
+        ("milan", "sms", "en", ("d",)),
+        ("milan", "sms", "zh", ("a",)),
+    ]
+
+
+def test_nobody_is_in_a_plan_twice_over_one_channel():
+    shards = plan([told("a"), told("a"), told("a", node_id="madrid"), told("a", channel=EMAIL)])
+
+    assert sorted((r, s.channel) for s in shards for r in s.recipients) == [("a", "email"), ("a", "sms")]
+
+
+def test_the_ids_of_shards_are_fixed_for_ever_by_trigger_and_place():
+    (shard,) = plan([told("a")])
+    (other,) = plan([told("a")], trigger="e2")
+
+    assert shard.shard_id == "2a6d9c6e5e3c5bdb9a4f5b0c3d2e1f00"
+    assert other.shard_id != shard.shard_id
+
+
+audiences = st.lists(
+    st.builds(
+        told,
+        st.sampled_from([f"p{n}" for n in range(12)]),
+        st.sampled_from(["milan", "madrid"]),
+        st.sampled_from([SMS, EMAIL]),
+        st.sampled_from(["zh", "en"]),
+    ),
+    max_size=30,
+)
+
+
+@given(audiences, st.randoms(use_true_random=False))
+def test_planning_again_in_any_order_gives_the_same_shards(audience, random):
+    shuffled = audience.copy()
+    random.shuffle(shuffled)
+
+    assert plan(shuffled) == plan(audience)
+
+
+@given(audiences)
+def test_everybody_is_in_the_plan_once_for_each_channel(audience):
+    shards = plan(audience)
+    entries = [(r, s.channel) for s in shards for r in s.recipients]
+
+    assert sorted(entries) == sorted({(t.person_id, t.channel) for t in audience})
+    assert all(0 < len(s.recipients) <= SHARD_SIZE for s in shards)
+    assert len({s.shard_id for s in shards}) == len(shards)
