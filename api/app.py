@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import callbacks, cases, feed, health, problems, public, relays, warnings
 from api.auth import session_person
@@ -19,28 +18,22 @@ from api.services import Services
 
 TITLE = "Fenghuo 烽火"
 VERSION = "0.1.0"
+HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 MAX_BODY = 16 * 1024 * 1024  # bytes, for any request; routes that take less say so themselves
 
 
 def create_app(
     services: Services,
     meters: Meters | None = None,
-    lifespan: Callable[[FastAPI], object] | None = None,
 ) -> FastAPI:
-    """The application over wired services. `lifespan` is the caller's own, run around the console's."""
+    """The application over wired services. Close `app.state.hub` before the server waits for its connections."""
     source = Source(services)
     hub = Hub(source)
-
-    @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        await hub.close()
 
     app = FastAPI(
         title=TITLE,
         version=VERSION,
         description="Event-sourced alert distribution for consular protection. Errors are RFC 9457 problem details.",
-        lifespan=life,
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
@@ -60,19 +53,39 @@ def create_app(
         console(source, PagesDesk(services), lambda request: who(services, request), hub=hub, scope=source.scope)
     )
     meters = meters or Meters()
-
-    @app.middleware("http")
-    async def around(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        length = request.headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > MAX_BODY:
-            return problems.problem(413, "request.too_large", f"A request has at most {MAX_BODY} bytes.")
-        response = await call_next(request)
-        response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        response.headers.setdefault("Referrer-Policy", "no-referrer")
-        meters.requests.labels(request.method, str(response.status_code)).inc()
-        return response
-
+    app.add_middleware(_Around, meters=meters)
     return app
+
+
+class _Around:
+    """Around every request: the limit on its size, two headers on its answer, and the count of it. Plain ASGI."""
+
+    def __init__(self, app: ASGIApp, meters: Meters) -> None:
+        self._app = app
+        self._meters = meters
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        method = scope["method"]
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._meters.requests.labels(method, str(message["status"])).inc()
+                named = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(pair for pair in HEADERS if pair[0] not in named)]
+            await send(message)
+
+        if not length.isdigit() or int(length) > MAX_BODY:
+            refused = problems.problem(413, "request.too_large", f"A request has at most {MAX_BODY} bytes.")
+            await refused(scope, receive, counted)
+            return
+        try:
+            await self._app(scope, receive, counted)
+        except ClientDisconnect:
+            return  # whoever asked has gone; there is nobody to answer
 
 
 def who(services: Services, request: Request) -> Who:

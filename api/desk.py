@@ -243,7 +243,11 @@ class Desk(Commands):
 
     async def delivery(self, shard_id: str, index: int) -> tuple[str, str]:
         """(warning id, person id) of one delivery: whom a link or a callback is about."""
-        state, _ = await self.log.load(shard_stream(shard_id), shards.evolve)
+        with self.views.reading() as db:
+            known = self.views.deliveries.one(db, shard_id, index)
+        if known is not None:
+            return known
+        state, _ = await self.log.load(shard_stream(shard_id), shards.evolve)  # the views may be a moment behind
         if state is None or not 0 <= index < len(state.plan.recipients):
             raise NotFound("delivery.unknown", "There is no such message.")
         return state.plan.warning_id, state.plan.recipients[index]

@@ -86,7 +86,7 @@ def _toml_file() -> Path | None:
 
 
 def load(**flags: Any) -> Settings:
-    """The settings in force; a flag of None says nothing. Raises InvalidInput, naming the setting, for what is wrong."""
+    """The settings in force; a flag of None says nothing. Raises InvalidInput that names the setting which is wrong."""
     with _secret_files():
         try:
             return Settings(**{name: value for name, value in flags.items() if value is not None})

@@ -36,6 +36,7 @@ class FileVault:
         self._master = AESGCM(_secret_file(folder / "master.key", randomness))
         self._lock = threading.RLock()
         self._keys: dict[str, AESGCM | None] = {}
+        self._version = 0
         self._db = sqlite3.connect(folder / "vault.sqlite", isolation_level=None, check_same_thread=False, timeout=30)
         (folder / "vault.sqlite").chmod(0o600)
         self._db.execute("PRAGMA journal_mode=WAL")
@@ -60,10 +61,10 @@ class FileVault:
         key = self._key(sealed.key_id, create=False)
         if key is None:
             return None
-        box = base64.b64decode(sealed.box)
         try:
+            box = base64.b64decode(sealed.box, validate=True)
             plain = key.decrypt(box[:NONCE], box[NONCE:], sealed.bound_to.encode())
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:  # ValueError: not even the shape of a box
             raise VerificationFailed("vault.altered", f"The sealed data of {sealed.bound_to} was altered.") from error
         fields: dict[str, Any] = msgspec.json.decode(plain)
         return fields
@@ -96,7 +97,7 @@ class FileVault:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(
                 "INSERT INTO address VALUES (?, ?) ON CONFLICT (digest) DO UPDATE SET person_id = excluded.person_id",
-                [(self._digest(kind, address), person_id) for kind, address, person_id in rows],
+                [(self._digest(kind, address), who) for kind, address, who in rows if not self._forgotten(who)],
             )
             self._db.execute("COMMIT")
 
@@ -123,8 +124,15 @@ class FileVault:
         with self._lock:
             self._db.close()
 
+    def _forgotten(self, key_id: str) -> bool:
+        return self._key(key_id, create=False) is None and key_id in self._keys
+
     def _key(self, key_id: str, *, create: bool) -> AESGCM | None:
         with self._lock:
+            version = self._db.execute("PRAGMA data_version").fetchone()[0]
+            if version != self._version:  # another process wrote, and may have destroyed a key
+                self._version = version
+                self._keys.clear()
             if key_id in self._keys:
                 return self._keys[key_id]
             row = self._db.execute("SELECT wrapped FROM person_key WHERE key_id = ?", (key_id,)).fetchone()

@@ -30,6 +30,7 @@ STOPPED = "stopped"
 
 class Deliveries(Projection):
     name = "deliveries"
+    code_version = 2
 
     def __init__(self, generation: int = 0) -> None:
         super().__init__(generation)
@@ -117,7 +118,18 @@ class Deliveries(Projection):
         if new:
             db.execute(self.deliveries.insert(), new)
         _run_in_order(db, updates)
+        for shard_id in {r.event.shard_id for r in events if isinstance(r.event, ChunkRecorded)} & shards.keys():
+            shards[shard_id]["next_due"] = self._resting_until(db, shards[shard_id])
         upsert(db, self.shards, list(shards.values()))
+
+    def _resting_until(self, db: Connection, row: dict[str, Any]) -> datetime | None:
+        """When the next retry of a shard is due, where only retries are left of it."""
+        if row["open"] or row["status"] != "leased":
+            return None
+        d = self.deliveries.c
+        query = select(func.min(d.attempt), func.min(d.retry_at, type_=Utc)).where(d.shard_id == row["shard_id"])
+        least, due = db.execute(query).one()
+        return due if least else None
 
     def _load(self, db: Connection, shard_ids: set[str]) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
@@ -144,12 +156,12 @@ class Deliveries(Projection):
         )
         return [dict(row) for row in db.execute(query).mappings()]
 
-    def next_due(self, db: Connection) -> datetime | None:
+    def next_due(self, db: Connection, now: datetime) -> datetime | None:
+        """When, after `now`, the next resting shard is due."""
         s = self.shards.c
-        due = db.execute(
-            select(s.next_due).where(s.status.in_((PLANNED, "leased"))).order_by(s.next_due.asc()).limit(1)
-        )
-        return due.scalar()
+        query = select(func.min(s.next_due, type_=Utc)).where(s.status == "leased", s.next_due > now)
+        due: datetime | None = db.execute(query).scalar()
+        return due
 
     def unfinished(self, db: Connection, warning_id: str) -> list[str]:
         """Shards of a warning that may still send, or whose last sends have no outcome yet."""
@@ -184,6 +196,13 @@ class Deliveries(Projection):
             .where(s.warning_id == warning_id, s.purpose == "cancel", d.outcome.in_([o.value for o in REACHED]))
         )
         return {(person_id, channel) for person_id, channel in db.execute(query)}
+
+    def one(self, db: Connection, shard_id: str, index: int) -> tuple[str, str] | None:
+        """(warning, person) of one delivery."""
+        d = self.deliveries.c
+        query = select(d.warning_id, d.person_id).where(d.shard_id == shard_id, d.idx == index)
+        row = db.execute(query).first()
+        return None if row is None else (row[0], row[1])
 
     def queue_length(self, db: Connection) -> int:
         """Shards that are not at their end."""
@@ -278,16 +297,14 @@ def _evolve_shard(row: dict[str, Any], r: Recorded) -> None:
             row.update(worker=worker, leased_until=until, status="leased")
         case ChunkIntended(indices=indices):
             row["open"] += len(indices)
+            row["next_due"] = None
         case ChunkRecorded(rows=rows):
             row["open"] -= len(rows)
             row["settled"] += sum(o.retry_at is None for o in rows)
-            retries = [o.retry_at for o in rows if o.retry_at]
-            waits_only = row["settled"] + row["open"] + len(retries) >= row["recipients"]
-            row["next_due"] = min(retries) if retries and waits_only else None
             if row["status"] != STOPPED and row["settled"] >= row["recipients"]:
                 row["status"] = "finished"
         case ShardStopped():
-            row["status"] = STOPPED
+            row.update(status=STOPPED, next_due=None)
 
 
 def _recorded_values(shard_id: str, o: Any, position: int) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from domain.warnings import (
 )
 from projections.projection import Json, Projection, Utc, upsert
 
+KEPT = 200  # states of warnings that are kept decoded
+
 
 class Warnings(Projection):
     name = "warnings"
@@ -52,6 +54,7 @@ class Warnings(Projection):
             Column("drafted_position", Integer, nullable=False),
             Column("position", Integer, nullable=False),
         )
+        self._states: dict[str, tuple[int, WarningState]] = {}
 
     def apply(self, events: Sequence[Recorded], db: Connection) -> None:
         changed: dict[str, dict[str, Any]] = {}
@@ -134,8 +137,20 @@ class Warnings(Projection):
         return [dict(row) for row in db.execute(query).mappings()]
 
     def state(self, db: Connection, warning_id: str) -> WarningState | None:
-        row = self.one(db, warning_id)
-        return None if row is None else state_of(row)
+        """The domain's own shape of a warning; kept for as long as its version stands, since its texts are long."""
+        w = self.warnings.c
+        version = db.execute(select(w.version).where(w.warning_id == warning_id)).scalar()
+        if version is None:
+            return None
+        kept = self._states.get(warning_id)
+        if kept is None or kept[0] != version:
+            row = self.one(db, warning_id)
+            if row is None:
+                return None
+            if len(self._states) >= KEPT:
+                self._states.clear()
+            kept = self._states[warning_id] = (row["version"], state_of(row))
+        return kept[1]
 
 
 def state_of(row: dict[str, Any]) -> WarningState:

@@ -10,13 +10,13 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import aiohttp
 
-from api import capmap
 from domain.errors import FenghuoError
 from domain.grants import TokenKind
 from infra.cli.common import err, progress
@@ -97,8 +97,7 @@ class Demo:
 
     async def _issue(self, http: aiohttp.ClientSession, tokens: list[str]) -> str:
         _say("读取 CAP 1.2 文件并起草", "reading a CAP 1.2 file and drafting from it")
-        cap = warning_cap()
-        capmap.one_alert(cap)
+        cap = warning_cap(self._now())
         headers = {"Content-Type": "application/cap+xml"}
         drafted = await _post(http, "/v1/warnings/import", tokens[0], data=cap, headers=headers)
         path = f"/v1/warnings/{drafted['id']}/release"
@@ -108,6 +107,9 @@ class Demo:
         await _post(http, path, tokens[1], json={}, headers={"Idempotency-Key": "demo-release"})
         _say("第二人签发，开始逐级通知", "a second person releases it; it goes out through the tree")
         return str(drafted["id"])
+
+    def _now(self) -> datetime:
+        return datetime.now(ZoneInfo("Asia/Shanghai"))
 
     async def _carried(self, live: Serving, warning_id: str) -> None:
         """Until every station relayed, or slept through its escalation, and all that was planned is settled."""

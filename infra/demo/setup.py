@@ -18,7 +18,7 @@ from infra.runtime import Stores
 from infra.sandbox.push import SandboxPush
 
 SETUP = Actor(person_id="system:demo", correlation_id="demo-setup")
-ACK_LIMIT_S = 4  # in the demo silence is escalated after 4, 8 and 12 seconds
+ACK_LIMIT_S = 5  # in the demo silence is escalated after 5, 10 and 15 seconds
 
 
 class Cast(msgspec.Struct):

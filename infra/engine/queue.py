@@ -38,7 +38,7 @@ class ViewQueue:
             ]
 
     async def wait(self, now: datetime) -> None:
-        due = await asyncio.to_thread(self._next_due)
+        due = await asyncio.to_thread(self._next_due, now)
         waits = [asyncio.create_task(self._follower.moved(self._seen))]
         if due is not None:
             waits.append(asyncio.create_task(self._wait_until(due)))
@@ -53,9 +53,9 @@ class ViewQueue:
         await self._clock.sleep_until(due)
         return 0
 
-    def _next_due(self) -> datetime | None:
+    def _next_due(self, now: datetime) -> datetime | None:
         with self._views.reading() as db:
-            return self._views.deliveries.next_due(db)
+            return self._views.deliveries.next_due(db, now)
 
 
 class ViewTexts:

@@ -62,8 +62,7 @@ def test_what_each_role_may_do_is_noticed_when_it_changes():
         "station_head": station,
         "liaison": station,
         "county_officer": county,
-        "duty_officer": county
-        | {"warning.draft", "warning.release", "warning.break_glass", "warning.cancel"},
+        "duty_officer": county | {"warning.draft", "warning.release", "warning.break_glass", "warning.cancel"},
         "auditor": {"warning.read", "relay.read", "case.read", "log.read"},
         "administrator": {"hierarchy.write", "people.write", "grant.write", "warning.read", "relay.read"},
     }

@@ -1,0 +1,93 @@
+"""The log as a file: shared by processes, whole after it is opened again, readable by any tool, never misread."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+
+import msgspec
+import pytest
+from log_rig import ORIGIN, opened, to, word, words
+
+from domain.errors import Unreachable, VerificationFailed, VersionConflict
+from infra.log.recorders import check_sqlite, sqlite_log
+
+
+async def test_another_process_on_the_same_file_is_seen(tmp_path):
+    async with (
+        opened(tmp_path, sqlite_log(tmp_path / "log.sqlite")) as one,
+        opened(tmp_path, sqlite_log(tmp_path / "log.sqlite")) as two,
+    ):
+        follow = two.follow(0)
+        async with asyncio.timeout(10):
+            waiting = asyncio.create_task(anext(follow))
+            await one.append([to("a", "1")], ORIGIN)
+            assert [word(r.event) for r in await waiting] == ["1"]
+        with pytest.raises(VersionConflict):
+            await two.append([to("a", "also first")], ORIGIN)
+        await follow.aclose()
+
+
+async def test_a_file_that_is_opened_again_holds_everything(tmp_path):
+    async with opened(tmp_path, sqlite_log(tmp_path / "log.sqlite")) as log:
+        await log.append([to("a", "1", "2"), to("b", "3")], ORIGIN)
+        before = await log.read(0, 99)
+    async with opened(tmp_path, sqlite_log(tmp_path / "log.sqlite")) as log:
+        assert await log.read(0, 99) == before
+        await log.append([to("a", "4", after=2)], ORIGIN)
+        assert await log.last_position() == 4
+    assert check_sqlite(tmp_path / "log.sqlite") == []
+
+
+async def test_stored_bytes_are_json_that_any_tool_reads(tmp_path):
+    async with opened(tmp_path, sqlite_log(tmp_path / "log.sqlite")) as log:
+        await log.append([to("a", "烽火")], ORIGIN)
+    with sqlite3.connect(tmp_path / "log.sqlite") as db:
+        ((topic, state),) = db.execute("SELECT topic, state FROM stored_events").fetchall()
+    db.close()
+
+    assert (topic, msgspec.json.decode(state)) == (
+        "command.accepted.v1",
+        {
+            "meta": {
+                "event_id": "e1",
+                "recorded_at": "2026-07-01T08:00:00Z",
+                "actor": "ann",
+                "correlation_id": "c1",
+            },
+            "data": {"accepted": {"fingerprint": "烽火", "result": ""}},
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("topic", "command.accepted.v2"),
+        ("topic", "nonsense"),
+        ("state", b"{}"),
+        ("state", b'{"meta": {"event_id": "e"'),
+        ("state", b"\xff\xfe"),
+        ("state", b""),
+    ],
+)
+async def test_an_event_that_cannot_be_read_is_named(tmp_path, column, value):
+    async with opened(tmp_path, sqlite_log(tmp_path / "log.sqlite")) as log:
+        await log.append([to("warning-1", "1", "2")], ORIGIN)
+    with sqlite3.connect(tmp_path / "log.sqlite") as db:
+        db.execute(f"UPDATE stored_events SET {column} = ? WHERE originator_version = 2", (value,))
+    db.close()
+    async with opened(tmp_path, sqlite_log(tmp_path / "log.sqlite")) as log:
+        for read in (lambda: log.read(0, 9), lambda: log.load("warning-1", words)):
+            with pytest.raises(VerificationFailed) as failed:
+                await read()
+            assert failed.value.code == "log.unreadable_event"
+            assert "Event 2 of warning-1" in failed.value.message
+
+
+async def test_a_file_that_is_no_log_is_unreachable(tmp_path):
+    (tmp_path / "log.sqlite").write_bytes(b"this is not a database" * 100)
+
+    with pytest.raises(Unreachable) as failed:
+        await asyncio.to_thread(sqlite_log, tmp_path / "log.sqlite")
+    assert failed.value.code == "log.open_failed"

@@ -1,0 +1,237 @@
+"""The contract of the vault: what is sealed opens for its owner's key alone, and for nobody once that is destroyed."""
+
+from __future__ import annotations
+
+import base64
+import sqlite3
+import threading
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from api.commands import Actor
+from domain.errors import Refused, VerificationFailed
+from domain.grants import GrantRole
+from domain.people import Channel, Person, PersonRegistered, Role
+from domain.private import Sealed
+from domain.stations import Kind, Node
+from infra.runtime import Stores
+from infra.vault import FileVault
+
+FIELDS = {"name": "安娜·罗西", "phone": "+393331234567", "email": "anna.rossi@people.example"}
+ADMIN = Actor(person_id="admin", correlation_id="test")
+
+
+@pytest.fixture
+def vault(tmp_path: Path):
+    made = FileVault(tmp_path)
+    yield made
+    made.close()
+
+
+def again(folder: Path) -> FileVault:
+    """The vault as another process opens it."""
+    return FileVault(folder)
+
+
+def test_what_is_sealed_opens_again(vault, tmp_path):
+    sealed = vault.seal("ann", "person-ann/1", FIELDS)
+    other = again(tmp_path)
+
+    assert (sealed.key_id, sealed.bound_to) == ("ann", "person-ann/1")
+    assert vault.open(sealed) == FIELDS
+    assert other.open(sealed) == FIELDS
+    other.close()
+
+
+def test_sealing_the_same_twice_gives_two_boxes(vault):
+    boxes = {vault.seal("ann", "person-ann/1", FIELDS).box for _ in range(10)}
+
+    assert len(boxes) == 10
+
+
+@pytest.mark.parametrize("change", [{"bound_to": "person-ann/2"}, {"bound_to": "person-bob/1"}, {"key_id": "bob"}])
+def test_a_box_does_not_open_in_another_place_or_for_another_person(vault, change):
+    vault.prepare(["bob"])
+    moved = msgspec.structs.replace(vault.seal("ann", "person-ann/1", FIELDS), **change)
+
+    with pytest.raises(VerificationFailed) as failed:
+        vault.open(moved)
+    assert failed.value.code == "vault.altered"
+
+
+def test_a_box_with_any_bit_changed_does_not_open(vault):
+    sealed = vault.seal("ann", "person-ann/1", FIELDS)
+    raw = base64.b64decode(sealed.box)
+    for at in (0, 11, 12, len(raw) // 2, len(raw) - 1):
+        altered = bytes([*raw[:at], raw[at] ^ 1, *raw[at + 1 :]])
+        with pytest.raises(VerificationFailed):
+            vault.open(msgspec.structs.replace(sealed, box=base64.b64encode(altered).decode()))
+
+
+@pytest.mark.parametrize("cut", [0, 3, 4, 16, 37])
+def test_a_box_that_was_cut_does_not_open(vault, cut):
+    sealed = vault.seal("ann", "person-ann/1", FIELDS)
+
+    with pytest.raises(VerificationFailed) as failed:
+        vault.open(msgspec.structs.replace(sealed, box=sealed.box[:cut]))
+    assert failed.value.code == "vault.altered"
+
+
+def test_somebody_unknown_has_nothing_to_open(vault):
+    assert vault.open(Sealed(key_id="nobody", bound_to="x/1", box="")) is None
+
+
+def test_forgetting_destroys_the_key_and_the_addresses_for_every_process(vault, tmp_path):
+    other = again(tmp_path)
+    sealed = vault.seal("ann", "person-ann/1", FIELDS)
+    vault.remember_addresses([("phone", FIELDS["phone"], "ann"), ("email", FIELDS["email"], "ann")])
+    vault.remember_addresses([("phone", "+39111", "bob")])
+    assert [v.open(sealed) for v in (vault, other)] == [FIELDS, FIELDS]
+    vault.forget("ann")
+
+    assert [v.open(sealed) for v in (vault, other)] == [None, None]
+    assert [v.whose("phone", FIELDS["phone"]) for v in (vault, other)] == [None, None]
+    assert (vault.whose("email", FIELDS["email"]), vault.whose("phone", "+39111")) == (None, "bob")
+    for v in (vault, other):
+        with pytest.raises(Refused) as refused:
+            v.seal("ann", "person-ann/2", FIELDS)
+        assert refused.value.code == "person.forgotten"
+    other.close()
+
+
+def test_the_forgotten_stay_forgotten(vault):
+    sealed = vault.seal("ann", "person-ann/1", FIELDS)
+    vault.forget("ann")
+    vault.forget("ann")
+    vault.prepare(["ann"])
+    vault.remember_addresses([("phone", FIELDS["phone"], "ann")])
+
+    assert (vault.open(sealed), vault.whose("phone", FIELDS["phone"])) == (None, None)
+
+
+def test_the_key_of_the_forgotten_is_gone_from_the_disk(vault, tmp_path):
+    vault.seal("ann", "person-ann/1", FIELDS)
+    with sqlite3.connect(tmp_path / "vault.sqlite") as db:
+        ((wrapped,),) = db.execute("SELECT wrapped FROM person_key WHERE key_id = 'ann'").fetchall()
+    db.close()
+    assert wrapped in b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    vault.forget("ann")
+
+    assert [file.name for file in tmp_path.iterdir() if wrapped in file.read_bytes()] == []
+
+
+def test_an_address_is_found_however_it_is_written(vault):
+    vault.remember_addresses([("email", " Anna.Rossi@People.example ", "ann")])
+
+    assert vault.whose("email", "anna.rossi@people.EXAMPLE") == "ann"
+    assert vault.whose("phone", "anna.rossi@people.example") is None
+
+
+def test_an_address_belongs_to_whom_it_was_given_last(vault):
+    vault.remember_addresses([("phone", "+39111", "ann")])
+    vault.remember_addresses([("phone", "+39111", "bob")])
+
+    assert vault.whose("phone", "+39111") == "bob"
+
+
+def test_another_master_key_does_not_fit(vault, tmp_path):
+    vault.seal("ann", "person-ann/1", FIELDS)
+    vault.close()
+    (tmp_path / "master.key").write_bytes(bytes(32))
+
+    with pytest.raises(VerificationFailed) as failed:
+        FileVault(tmp_path)
+    assert failed.value.code == "vault.master_key"
+
+
+def test_a_wrapped_key_moved_to_another_person_does_not_fit(vault, tmp_path):
+    sealed = vault.seal("ann", "person-ann/1", FIELDS)
+    vault.seal("bob", "person-bob/1", FIELDS)
+    with sqlite3.connect(tmp_path / "vault.sqlite") as db:
+        db.execute(
+            "UPDATE person_key SET wrapped = (SELECT wrapped FROM person_key WHERE key_id = 'bob') WHERE key_id = 'ann'"
+        )
+    db.close()
+    other = again(tmp_path)
+
+    with pytest.raises(VerificationFailed):
+        other.open(sealed)
+    other.close()
+
+
+def test_the_files_are_the_owners_alone(vault, tmp_path):
+    vault.seal("ann", "person-ann/1", FIELDS)
+
+    modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(modes, 0o600)
+    assert {"master.key", "vault.sqlite"} <= modes.keys()
+
+
+def test_a_secret_of_the_program_is_made_once_and_kept(vault, tmp_path):
+    other = again(tmp_path)
+    secret = vault.secret("links")
+
+    assert (len(secret), other.secret("links"), vault.secret("links")) == (32, secret, secret)
+    assert vault.secret("push") != secret
+    other.close()
+
+
+def test_many_threads_share_one_vault(vault):
+    opened: list[object] = []
+
+    def use(n: int) -> None:
+        for m in range(20):
+            sealed = vault.seal(f"p{(n + m) % 7}", f"s/{n}", {"n": n})
+            opened.append(vault.open(sealed))
+
+    threads = [threading.Thread(target=use, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(fields["n"] for fields in opened) == sorted(list(range(6)) * 20)
+
+
+async def test_nothing_personal_lies_in_clear_in_any_file(tmp_path):
+    office = Node(
+        node_id="office",
+        kind=Kind.DUTY_OFFICE,
+        parent=None,
+        name_zh="值班室",
+        name_en="Office",
+        country="CN",
+        lat=28.0,
+        lon=120.7,
+        zone="Asia/Shanghai",
+    )
+    ann = Person(
+        person_id="p1", node_id="office", role=Role.CITIZEN, language="zh", channels=(Channel.SMS, Channel.EMAIL)
+    )
+    async with Stores(tmp_path) as stores:
+        await stores.registry.register_nodes([office], ADMIN)
+        await stores.registry.give_grant(
+            ADMIN, person_id="admin", role=GrantRole.ADMINISTRATOR, node_id="office", bootstrap=True
+        )
+        await stores.catch_up()
+        await stores.registry.register_people([(ann, FIELDS)], ADMIN)
+        await stores.catch_up()
+        (registered,) = [e.event for e in stores.log.read_now(0, 99) if isinstance(e.event, PersonRegistered)]
+        assert stores.vault.open(registered.personal) == FIELDS
+        assert stores.vault.whose("phone", "+393331234567") == "p1"
+        contents = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    after = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    in_clear = ["安娜", "罗西", "3331234567", "anna.rossi", "people.example"]
+    forms = [form for word in in_clear for form in (word.encode(), word.encode("utf-16-le"), _escaped(word))]
+    forms += [base64.b64encode(value.encode())[:-4] for value in FIELDS.values()]
+    for files in (contents, after):
+        assert {"log.sqlite", "views.sqlite", "vault.sqlite", "proof.sqlite", "master.key"} <= files.keys()
+        assert [(name, form) for name, data in files.items() for form in forms if form in data] == []
+    assert any(b"p1" in data for data in after.values())  # the search does find what is there
+
+
+def _escaped(word: str) -> bytes:
+    return msgspec.json.encode(word).strip(b'"') if word.isascii() else word.encode("unicode_escape")

@@ -1,0 +1,76 @@
+"""Rule packs: in force by the local day, adopted once, complete."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import msgspec
+import pytest
+from given import PACK, code_of
+
+from domain import rulepacks
+from domain.errors import Refused
+from domain.events import fold
+from domain.rulepacks import Lane, Level, RulePackAdopted
+
+WENZHOU = msgspec.structs.replace(PACK, effective_on=date(2022, 5, 30), lapses_on=date(2024, 5, 30))
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("zone", "at", "expected"),
+    [
+        ("Asia/Shanghai", "2022-05-29T15:59:59.999999", False),
+        ("Asia/Shanghai", "2022-05-29T16:00:00", True),
+        ("Asia/Shanghai", "2024-05-29T15:59:59.999999", True),
+        ("Asia/Shanghai", "2024-05-29T16:00:00", False),
+        ("Europe/Rome", "2022-05-29T21:59:59", False),
+        ("Europe/Rome", "2022-05-29T22:00:00", True),
+        ("America/New_York", "2024-05-30T03:59:59", True),
+        ("America/New_York", "2024-05-30T04:00:00", False),
+    ],
+)
+def test_a_pack_is_in_force_by_the_days_of_its_own_zone(zone, at, expected):
+    assert msgspec.structs.replace(WENZHOU, zone=zone).in_force(utc(at)) is expected
+
+
+def test_a_pack_without_an_end_stays_in_force():
+    assert PACK.in_force(utc("2099-01-01")) is True
+    assert PACK.in_force(utc("2000-01-01")) is False
+
+
+def test_a_pack_is_adopted_once():
+    assert rulepacks.adopt(None, PACK) == [RulePackAdopted(pack=PACK)]
+    assert rulepacks.adopt(PACK, PACK) == []
+    assert fold(rulepacks.evolve, [RulePackAdopted(pack=PACK)]) == PACK
+
+
+def test_other_rules_need_another_id():
+    other = msgspec.structs.replace(PACK, term_years=4)
+
+    assert code_of(Refused, lambda: rulepacks.adopt(PACK, other)) == "rulepack.exists"
+
+
+@pytest.mark.parametrize("level", list(Level))
+def test_a_pack_that_leaves_a_level_out_is_refused(level):
+    holed = msgspec.structs.replace(PACK, levels={k: v for k, v in PACK.levels.items() if k is not level})
+
+    assert code_of(Refused, lambda: rulepacks.adopt(None, holed)) == "rulepack.level_missing"
+
+
+def test_the_standard_pack_is_what_new_installations_start_with():
+    assert {level.value: (rule.lane.value, rule.two_person, rule.direct) for level, rule in PACK.levels.items()} == {
+        "blue": ("normal", True, False),
+        "yellow": ("normal", True, False),
+        "orange": ("high", True, False),
+        "red": ("extreme", True, True),
+    }
+    assert [(step.after_s, step.action) for step in rulepacks.standard(60).levels[Level.RED].escalation] == [
+        (60, "deputy"),
+        (120, "parent"),
+        (180, "direct"),
+    ]
+    assert rulepacks.LANES == (Lane.EXTREME, Lane.HIGH, Lane.NORMAL, Lane.DRILL)
