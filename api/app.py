@@ -47,7 +47,7 @@ def create_app(
     problems.install(app)
     for router in (health.router, warnings.router, relays.router, cases.router, feed.router):
         app.include_router(router)
-    app.include_router(callbacks.router)
+    app.router.routes[0:0] = callbacks.routes
     app.include_router(public.router)
     app.include_router(
         console(source, PagesDesk(services), lambda request: who(services, request), hub=hub, scope=source.scope)

@@ -105,18 +105,20 @@ def evolve(state: RulePack | None, event: Event) -> RulePack | None:
     return state
 
 
-def standard(ack_limit_s: int = 900) -> RulePack:
+def standard(ack_limit_s: int = 900, then_s: int | None = None) -> RulePack:
     """The pack that a new installation starts with.
 
-    The guideline gives no hours for 及时 or 第一时间; the escalation times are a local rule and labelled as one.
+    The guideline gives no hours for 及时 or 第一时间; the escalation times are a local rule and labelled as one:
+    after `ack_limit_s` seconds of silence, and every `then_s` after that (as long again, where nothing is said).
     """
+    again_s = then_s or ack_limit_s
     steps = (
         EscalationStep(ack_limit_s, "deputy"),
-        EscalationStep(ack_limit_s * 2, "parent"),
-        EscalationStep(ack_limit_s * 3, "direct"),
+        EscalationStep(ack_limit_s + again_s, "parent"),
+        EscalationStep(ack_limit_s + again_s * 2, "direct"),
     )
     return RulePack(
-        rule_pack_id=f"standard-1-{ack_limit_s}",
+        rule_pack_id=f"standard-1-{ack_limit_s}-{again_s}",
         title="本地默认规则 / local default rules",
         issued_on=date(2022, 4, 28),
         effective_on=date(2022, 5, 30),

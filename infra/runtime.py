@@ -120,12 +120,12 @@ class Runtime:
         self._lock = _hold(self.stores.folder / "running.lock")
         stores = self.stores
         await stores.catch_up()
-        parts: dict[str, Coroutine[Any, Any, None]] = {
-            "follower": stores.follower.run(),
-            "planner": Planner(stores.log, stores.views, stores.follower, stores.clock).run(),
-            "timekeeper": Timekeeper(stores.log, stores.views, stores.follower, stores.clock).run(),
-            "worker": self.worker.run(),
-            "prover": stores.prover.run(),
+        parts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            "follower": stores.follower.run,
+            "planner": Planner(stores.log, stores.views, stores.follower, stores.clock).run,
+            "timekeeper": Timekeeper(stores.log, stores.views, stores.follower, stores.clock).run,
+            "worker": self.worker.run,
+            "prover": stores.prover.run,
         }
         self._tasks = [asyncio.create_task(_supervised(name, part), name=name) for name, part in parts.items()]
 
@@ -147,9 +147,9 @@ class Runtime:
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
 
-async def _supervised(name: str, part: Coroutine[Any, Any, None]) -> None:
+async def _supervised(name: str, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
     try:
-        await part
+        await part()
     except asyncio.CancelledError:
         raise
     except Exception:

@@ -138,6 +138,9 @@ class Worker:
         except FenghuoError as error:
             _log.error("shard_failed", shard_id=shard_id, code=error.code)
             await asyncio.sleep(1)  # it stays in the queue; this keeps a lasting fault from spinning
+        except Exception:
+            _log.exception("shard_failed", shard_id=shard_id)
+            await asyncio.sleep(1)
 
     # One shard -------------------------------------------------------------------------------------------------------
 
@@ -147,8 +150,8 @@ class Worker:
         state, version = await self._log.load(stream, shards.evolve)
         now = self._clock.now()
         events = shards.lease(state, worker=self._worker_id, now=now, until=now + timedelta(seconds=LEASE_S))
-        if state is None:
-            return
+        if state is None or not (state.open or state.ready(now)):
+            return  # the queue is a moment behind the log: what is left is not due yet
         events += shards.in_doubt(state, retry_at=None if state.stopped else now)
         notifier = self._notifiers[state.plan.channel]
         sent: tuple[Row, ...] = ()
@@ -215,7 +218,11 @@ class Worker:
             for i, address in addresses.items()
         ]
         rendered = await self._texts.rendered(plan)
-        results = await self._notifiers[plan.channel].send(rendered, deliveries) if deliveries else []
+        try:
+            results = await self._notifiers[plan.channel].send(rendered, deliveries) if deliveries else []
+        except Exception:  # against the contract of a channel; who of them got it is not known
+            _log.exception("channel_failed", channel=plan.channel.value, shard_id=plan.shard_id)
+            results = []
         told = {result.index: result for result in results}
         return tuple(self._row(state, i, told.get(i), i in addresses) for i in indices)
 

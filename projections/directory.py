@@ -131,6 +131,12 @@ class Directory(Projection):
                 return pack
         return None
 
+    def rule_pack_by_id(self, db: Connection, rule_pack_id: str) -> RulePack | None:
+        """The pack that something was decided under, whatever is in force now."""
+        r = self.rule_packs.c
+        fields = db.execute(select(r.pack).where(r.rule_pack_id == rule_pack_id)).scalar()
+        return None if fields is None else msgspec.convert(fields, RulePack)
+
     def person(self, db: Connection, person_id: str) -> Person | None:
         query = select(self.people).where(self.people.c.person_id == person_id, self.people.c.to_position.is_(None))
         row = db.execute(query).mappings().first()

@@ -27,7 +27,7 @@ def demo(
     logs.configure(level="error", as_json=not sys.stderr.isatty())
     with tempfile.TemporaryDirectory(prefix="fenghuo-demo-") as temporary:
         folder = data_dir or Path(temporary)
-        settings = Settings(data_dir=folder, port=0 if leave else port, sandbox=True)
+        settings = Settings(data_dir=folder, port=0 if leave else port)
         run = Demo(settings, people=people, stay=not leave)
 
         def done() -> None:

@@ -11,7 +11,6 @@ import secrets
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,6 +20,7 @@ from domain.errors import FenghuoError
 from domain.grants import TokenKind
 from infra.cli.common import err, progress
 from infra.config import Settings
+from infra.demo.crowd import Crowd, Order
 from infra.demo.hierarchy import hierarchy
 from infra.demo.people import people
 from infra.demo.report import Summary
@@ -28,12 +28,11 @@ from infra.demo.setup import SETUP, Cast, load
 from infra.demo.warning import warning_cap
 from infra.fsck import rebuilt, verify
 from infra.runtime import Stores
-from infra.sandbox.people import SandboxPeople
-from infra.serve import Sandbox, Serving, serving, until_stopped
+from infra.serve import Serving, serving, until_stopped
 
 STAFF = ("duty_officer", "county_officer", "head", "deputy", "liaison")
 SLEEPER = "station-prato"
-ANSWERS = 0.3  # the odds that a citizen answers a message; most get two or three
+ANSWERS = 0.2  # the odds that a citizen answers a message; most get two or three
 LONGEST_S = 240.0
 
 
@@ -48,46 +47,36 @@ class Demo:
 
     async def run(self, done: Callable[[], None]) -> None:
         began = time.perf_counter()
-        async with Stores(self.settings.data_dir) as stores, serving(self.settings, stores) as live:
-            assert live.sandbox is not None
-            cast = await self._load(live, live.sandbox)
-            crowd = self._crowd(live.sandbox, cast)
-            try:
-                tokens = [await self._token(stores, officer) for officer in cast.officers[:2]]
-                async with aiohttp.ClientSession(live.url) as http:
-                    warning_id = await self._issue(http, tokens)
-                    await self._carried(live, warning_id)
-                    middle = await stores.log.last_position()
-                    await self._cancel(http, tokens[0], live, warning_id)
-                for part in crowd:
-                    await part.stop()
-                self._count(stores, warning_id)
-                await asyncio.to_thread(self._look_back, stores, warning_id, middle)
-                self.result.seconds = round(time.perf_counter() - began, 1)
-                done()
-                if self.stay:
-                    await self._serve_on(live, cast)
-            finally:
-                for part in crowd:
-                    await part.stop()
+        async with (
+            Crowd() as crowd,
+            Stores(self.settings.data_dir) as stores,
+            serving(crowd.settings(self.settings), stores) as live,
+        ):
+            cast = await self._load(live, crowd)
+            staff = cast.addresses(lambda p: p.role in STAFF)
+            sleeping = cast.addresses(lambda p: p.role in STAFF and p.node == SLEEPER)
+            inbound = f"{live.url}/callbacks/sms/inbound"
+            await crowd.answer(Order(what="answer", inbound_url=inbound, staff=staff, asleep=sleeping, answers=ANSWERS))
+            tokens = [await self._token(stores, officer) for officer in cast.officers[:2]]
+            async with aiohttp.ClientSession(live.url) as http:
+                warning_id = await self._issue(http, tokens)
+                await self._carried(live, warning_id)
+                middle = await stores.log.last_position()
+                await crowd.quiet()
+                await self._cancel(http, tokens[0], live, warning_id)
+            self._count(stores, warning_id)
+            await asyncio.to_thread(self._look_back, stores, warning_id, middle)
+            self.result.seconds = round(time.perf_counter() - began, 1)
+            done()
+            if self.stay:
+                await self._serve_on(live, cast)
 
-    async def _load(self, live: Serving, sandbox: Sandbox) -> Cast:
+    async def _load(self, live: Serving, crowd: Crowd) -> Cast:
         _say("载入层级和人员", "loading the hierarchy and the people")
-        crowd = list(people(count=self.count))
-        with progress("people", len(crowd)) as told:
-            return await load(live.stores, hierarchy(), crowd, sandbox.push, told)
-
-    def _crowd(self, sandbox: Sandbox, cast: Cast) -> list[SandboxPeople]:
-        """Staff answer at once, but for those of one station, who sleep; citizens answer as people do."""
-        staff = cast.addresses(lambda p: p.role in STAFF)
-        citizens = cast.addresses(lambda p: p.role not in STAFF)
-        sleeping = cast.addresses(lambda p: p.role in STAFF and p.node == SLEEPER)
-        dice = Random(1), Random(2)  # noqa: S311  the same story each time is the point
-        on_duty = SandboxPeople(dice[0], answers=1.0, needs_help=0.0, wait_s=(0.1, 1.0), asleep=citizens | sleeping)
-        public = SandboxPeople(dice[1], answers=ANSWERS, needs_help=0.02, wait_s=(0.2, 2.0), asleep=staff)
-        for part in (on_duty, public):
-            part.watch(sms=sandbox.sms, smtp=sandbox.smtp, push=sandbox.push)
-        return [on_duty, public]
+        everybody = list(people(count=self.count))
+        subscriptions = await crowd.subscribe(sum(person.push for person in everybody))
+        with progress("people", len(everybody)) as told:
+            return await load(live.stores, hierarchy(), everybody, subscriptions, told)
 
     async def _token(self, stores: Stores, person_id: str) -> str:
         secret = secrets.token_urlsafe(32)
@@ -185,6 +174,7 @@ class Demo:
             self.result.replayed_told = past.tree.totals(db, warning_id)["told"]
         past.close()
         self.result.replayed_position = then
+        _say("回放、重建所有视图并比较、校验日志", "replaying, rebuilding every view and comparing, verifying the log")
         before = stores.views.fingerprints()
         with progress("rebuilding", stores.log.last_position_now()) as told:
             stores.views.rebuild(stores.log.read_now, on_batch=told)
@@ -220,5 +210,8 @@ async def _post(http: aiohttp.ClientSession, path: str, token: str, **more: Any)
         return answer
 
 
+_BEGAN = time.perf_counter()
+
+
 def _say(zh: str, en: str) -> None:
-    err.print(f"· {zh} / {en}", markup=False)
+    err.print(f"{time.perf_counter() - _BEGAN:6.1f} s  {zh} / {en}", markup=False, soft_wrap=True)

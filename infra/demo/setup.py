@@ -15,10 +15,9 @@ from domain.stations import Kind, Node, Scope
 from infra.demo.hierarchy import Hierarchy, NodeSpec
 from infra.demo.people import PersonSpec
 from infra.runtime import Stores
-from infra.sandbox.push import SandboxPush
 
 SETUP = Actor(person_id="system:demo", correlation_id="demo-setup")
-ACK_LIMIT_S = 5  # in the demo silence is escalated after 5, 10 and 15 seconds
+ACK_LIMIT_S, THEN_S = 15, 2  # in the demo silence is escalated after 15, 17 and 19 seconds
 
 
 class Cast(msgspec.Struct):
@@ -37,11 +36,15 @@ class Cast(msgspec.Struct):
 
 
 async def load(
-    stores: Stores, hierarchy: Hierarchy, people: list[PersonSpec], push: SandboxPush, told: Callable[[int], None]
+    stores: Stores,
+    hierarchy: Hierarchy,
+    people: list[PersonSpec],
+    subscriptions: list[dict[str, Any]],
+    told: Callable[[int], None],
 ) -> Cast:
-    """Registers everything; returns who plays."""
+    """Registers everything, with a web push subscription for each who wants one; returns who plays."""
     registry = stores.registry
-    await registry.adopt_rules(standard(ACK_LIMIT_S), SETUP)
+    await registry.adopt_rules(standard(ACK_LIMIT_S, THEN_S), SETUP)
     await registry.register_nodes([_node(spec) for spec in hierarchy.nodes], SETUP)
     await registry.give_grant(
         SETUP, person_id=SETUP.person_id, role=GrantRole.ADMINISTRATOR, node_id=hierarchy.duty_office.id, bootstrap=True
@@ -50,8 +53,9 @@ async def load(
     cast = Cast([p.id for p in people if p.role == "duty_officer"], people, {})
 
     def registered() -> Iterator[tuple[Person, dict[str, Any]]]:
+        free = iter(subscriptions)
         for spec in people:
-            subscription = push.subscribe() if spec.push else None
+            subscription = next(free) if spec.push else None
             if subscription:
                 cast.push_ids[spec.id] = str(subscription["endpoint"]).rsplit("/", 1)[-1]
             yield (

@@ -40,19 +40,34 @@ class Planner:
         self._follower = follower
         self._clock = clock
         self._busy: dict[str, asyncio.Task[None]] = {}
+        self._failed = asyncio.Event()
 
     async def run(self) -> None:
         try:
             while True:
+                self._failed.clear()
                 position = self._views.position
                 for trigger in await asyncio.to_thread(self._pending):
                     if trigger["event_id"] not in self._busy:
                         self._start(trigger)
-                await self._follower.moved(position)
+                await self._wait(position)
         finally:
             for task in self._busy.values():
                 task.cancel()
             await asyncio.gather(*self._busy.values(), return_exceptions=True)
+
+    async def _wait(self, position: int) -> None:
+        """Until the views moved, or a plan that failed is to be taken up again."""
+        waits: list[asyncio.Task[Any]] = [
+            asyncio.create_task(self._follower.moved(position)),
+            asyncio.create_task(self._failed.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
     def _pending(self) -> list[dict[str, Any]]:
         with self._views.reading() as db:
@@ -66,9 +81,13 @@ class Planner:
     async def _guarded(self, trigger: dict[str, Any]) -> None:
         try:
             await self.plan(trigger)
+            return
         except FenghuoError as error:
             _log.error("plan_failed", trigger=trigger["kind"], warning_id=trigger["warning_id"], code=error.code)
-            await asyncio.sleep(1)  # it stays on the list and is taken up again
+        except Exception:  # a fault of ours must not end the plan in silence
+            _log.exception("plan_failed", trigger=trigger["kind"], warning_id=trigger["warning_id"])
+        await asyncio.sleep(1)
+        self._failed.set()  # it stays on the list and is taken up again
 
     async def plan(self, trigger: dict[str, Any]) -> None:
         """Plans one trigger to its end; planning it again changes nothing."""
@@ -111,9 +130,11 @@ class Planner:
             if row is None:
                 raise Refused("plan.no_warning", "The warning of this plan is not in the views.")
             warning = self._views.warnings.state(db, trigger["warning_id"])
-            pack = self._views.directory.rule_pack(db, row["released_at"])
+            if row["released_at"] is None:  # a draft was withdrawn: it reached nobody
+                return [], _nobody(trigger, as_of), as_of
+            pack = self._views.directory.rule_pack_by_id(db, row["rule_pack_id"])
             if warning is None or pack is None:
-                raise Refused("plan.no_rules", "No rule pack was in force at the release.")
+                raise Refused("plan.no_rules", "The rule pack of the release is not in the views.")
             rule = pack.levels[warning.content.level]
             ended = warning.status in (Status.CANCELLED, Status.EXPIRED) and trigger["kind"] != "cancelled"
             nodes: list[str] = []
@@ -203,6 +224,12 @@ class Planner:
             plans = self._views.plans.pending(db)
             wait = any(t["warning_id"] == warning_id and t["kind"] != "cancelled" for t in plans)
             return wait, self._views.deliveries.unfinished(db, warning_id)
+
+
+def _nobody(trigger: dict[str, Any], as_of: int) -> PlanMade:
+    return PlanMade(
+        trigger_event_id=trigger["event_id"], warning_id=trigger["warning_id"], as_of=as_of, shards=0, recipients=0
+    )
 
 
 def _stop(state: shards.Shard | None) -> list[Event]:

@@ -292,3 +292,19 @@ async def test_threads_may_read_while_the_log_is_written(log):
     await asyncio.gather(*readers)
 
     assert errors == []
+
+
+async def test_whoever_is_cancelled_just_as_the_log_grows_ends(log):
+    async def for_ever() -> None:
+        while True:
+            await log.growth().wait()
+
+    for n in range(30):
+        waiting = asyncio.create_task(for_ever())
+        await asyncio.sleep(0)
+        append = asyncio.create_task(log.append([to(f"s{n}", "x")], ORIGIN))
+        append.add_done_callback(lambda _, waiting=waiting: waiting.cancel())
+        await append
+        async with asyncio.timeout(5):
+            with pytest.raises(asyncio.CancelledError):
+                await waiting

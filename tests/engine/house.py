@@ -221,41 +221,43 @@ class House:
     def events(self, kind: type[E]) -> list[E]:
         return [r.event for r in self.recorded(kind)]  # type: ignore[misc]
 
-    def shards(self, warning_id: str, purpose: Purpose | None = None) -> dict[str, ShardPlanned]:
+    def shards(
+        self, warning_id: str, purpose: Purpose | None = None, channel: Channel | None = None
+    ) -> dict[str, ShardPlanned]:
         return {
             plan.shard_id: plan
             for plan in self.events(ShardPlanned)
-            if plan.warning_id == warning_id and purpose in (None, plan.purpose)
+            if plan.warning_id == warning_id and purpose in (None, plan.purpose) and channel in (None, plan.channel)
         }
 
     def planned(self, warning_id: str, purpose: Purpose = Purpose.NOTICE) -> list[tuple[str, Channel]]:
         return sorted((who, s.channel) for s in self.shards(warning_id, purpose).values() for who in s.recipients)
 
     def rows(
-        self, warning_id: str, person_id: str, purpose: Purpose = Purpose.NOTICE
+        self, warning_id: str, who: str, purpose: Purpose = Purpose.NOTICE, channel: Channel | None = None
     ) -> list[tuple[Outcome, Reason, int]]:
         """What the ledgers say of one person's messages, in order: outcome, reason, attempt."""
-        return [(row.outcome, row.reason, row.attempt) for row, _ in self._ledger(warning_id, person_id, purpose)]
+        return [(row.outcome, row.reason, row.attempt) for row in self._ledger(warning_id, who, purpose, channel)]
 
-    def retry_at(self, warning_id: str, person_id: str) -> datetime | None:
-        return self._ledger(warning_id, person_id, Purpose.NOTICE)[-1][0].retry_at
+    def retry_at(self, warning_id: str, who: str) -> datetime | None:
+        return self._ledger(warning_id, who, Purpose.NOTICE, None)[-1].retry_at
 
-    def _ledger(self, warning_id: str, person_id: str, purpose: Purpose) -> list[tuple[Row, ShardPlanned]]:
-        plans = self.shards(warning_id, purpose)
+    def _ledger(self, warning_id: str, who: str, purpose: Purpose, channel: Channel | None) -> list[Row]:
+        plans = self.shards(warning_id, purpose, channel)
         return [
-            (row, plans[event.shard_id])
+            row
             for event in self.events(ChunkRecorded)
             if event.shard_id in plans
             for row in event.rows
-            if plans[event.shard_id].recipients[row.index] == person_id
+            if plans[event.shard_id].recipients[row.index] == who
         ]
 
-    def place(self, warning_id: str, person_id: str, purpose: Purpose = Purpose.NOTICE) -> tuple[str, int]:
-        """(shard id, index) of a person's first message."""
-        for shard in self.shards(warning_id, purpose).values():
-            if person_id in shard.recipients:
-                return shard.shard_id, shard.recipients.index(person_id)
-        raise AssertionError(f"{person_id} is not in the plan")
+    def place(self, warning_id: str, who: str, channel: Channel | None = None) -> tuple[str, int]:
+        """(shard id, index) of a person's first notice."""
+        for shard in self.shards(warning_id, Purpose.NOTICE, channel).values():
+            if who in shard.recipients:
+                return shard.shard_id, shard.recipients.index(who)
+        raise AssertionError(f"{who} is not in the plan")
 
     def sent(self, since: int = 0) -> list[tuple[str, Channel]]:
         """Who was sent to, over which channel, as the providers saw it."""
@@ -270,8 +272,8 @@ class House:
         with self.stores.views.reading() as db:
             return ask(self.stores.views, db)
 
-    def delivery(self, warning_id: str, person_id: str) -> dict[str, Any]:
-        shard_id, index = self.place(warning_id, person_id)
+    def delivery(self, warning_id: str, who: str) -> dict[str, Any]:
+        shard_id, index = self.place(warning_id, who)
         (row,) = [
             row
             for row in self.view(lambda v, db: v.deliveries.page(db, warning_id, after=("", -1), limit=1000))
@@ -294,6 +296,16 @@ async def house(folder: Path, clock: ManualClock | None = None, chunk: int = 100
             yield House(stores, runtime, clock, notifiers)
         finally:
             await runtime.stop(drain_s=0)
+
+
+@asynccontextmanager
+async def stores(folder: Path, clock: ManualClock | None = None) -> AsyncIterator[Stores]:
+    """The same installation with nothing running: views are as of the last `catch_up`."""
+    if not (folder / "log.sqlite").exists():
+        shutil.copytree(_template(), folder, dirs_exist_ok=True)
+    async with Stores(folder, clock or ManualClock(NOW)) as opened:
+        await opened.catch_up()
+        yield opened
 
 
 @cache
