@@ -38,7 +38,8 @@ def actor(request: Request, s: S) -> Actor:
     secret = _bearer(request)
     if secret is None:
         raise NotSignedIn("token.missing", "No bearer token was sent.", "Send Authorization: Bearer ….")
-    return Actor(person_id=s.registry.person_of(secret, TokenKind.BEARER), correlation_id=correlation(request, s))
+    token = s.registry.token_of(secret, TokenKind.BEARER)
+    return Actor(person_id=token.person_id, correlation_id=correlation(request, s), grant_id=token.grant_id)
 
 
 def session_person(request: Request, s: Services) -> str:
@@ -46,7 +47,7 @@ def session_person(request: Request, s: Services) -> str:
     secret = request.cookies.get(COOKIE)
     if not secret:
         raise NotSignedIn("session.missing", "You are not signed in.", "Open a new login link.")
-    return s.registry.person_of(secret, TokenKind.SESSION)
+    return s.registry.token_of(secret, TokenKind.SESSION).person_id
 
 
 def correlation(request: Request, s: Services) -> str:

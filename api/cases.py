@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 
 from api.auth import O_, A, S
+from api.commands import Actor
 from api.paging import cursor, uncursor
 from api.schemas import ActionIn, CaseIn, CloseIn, Command, Page, TaskIn, jsonable
 from api.services import Services
@@ -37,7 +38,7 @@ def listed(
     warning_id: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Page:
     """Cases of the nodes that the asker may read, newest first."""
-    nodes = s.desk.nodes_allowed(actor.person_id, Action.CASE_READ)
+    nodes = s.desk.nodes_allowed(actor.person_id, Action.CASE_READ, actor.grant_id)
     with s.views.reading() as db:
         rows = s.views.cases.page(db, before=uncursor(after), limit=limit + 1, warning_id=warning_id)
     more = len(rows) > limit
@@ -48,7 +49,7 @@ def listed(
 @router.get("/{case_id}")
 def read(case_id: str, actor: A, s: S) -> dict[str, Any]:
     """A case and its entries, in order; sealed words stay sealed."""
-    row = _visible(s, actor.person_id, case_id)
+    row = _visible(s, actor, case_id)
     with s.views.reading() as db:
         entries = s.views.cases.entries_of(db, case_id)
     return {**jsonable(row), "entries": [{**jsonable(e), "sealed": e["sealed"] is not None} for e in entries]}
@@ -57,7 +58,7 @@ def read(case_id: str, actor: A, s: S) -> dict[str, Any]:
 @router.post("/{case_id}/task")
 async def task(case_id: str, body: TaskIn, actor: A, once: O_, s: S) -> Command:
     """Tasks a station with the case."""
-    _visible(s, actor.person_id, case_id)
+    _visible(s, actor, case_id)
     done = await s.desk.task(actor, case_id, node_id=body.node_id, instruction=body.instruction, once=once)
     await s.progress.reached(done.position)
     return Command(id=done.id, position=done.position, repeated=done.repeated)
@@ -87,10 +88,10 @@ async def close(case_id: str, body: CloseIn, actor: A, once: O_, s: S) -> Comman
     return Command(id=done.id, position=done.position, repeated=done.repeated)
 
 
-def _visible(s: Services, person_id: str, case_id: str) -> dict[str, Any]:
+def _visible(s: Services, actor: Actor, case_id: str) -> dict[str, Any]:
     with s.views.reading() as db:
         row = s.views.cases.one(db, case_id)
-    nodes = s.desk.nodes_allowed(person_id, Action.CASE_READ)
+    nodes = s.desk.nodes_allowed(actor.person_id, Action.CASE_READ, actor.grant_id)
     if row is None or row["node_id"] not in nodes:
         tasked = False
         if row is not None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from sqlalchemy import Connection
 
 from domain import commands
 from domain.errors import NotFound, NotPermitted, Refused, VersionConflict
@@ -21,10 +22,14 @@ TRIES = 8  # how often a decision is taken anew because somebody else wrote firs
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks. `correlation_id` is shared by all that follows from this request."""
+    """Who asks. `correlation_id` is shared by all that follows from this request.
+
+    `grant_id`, where the credential is bound to one grant: no other grant of the person counts.
+    """
 
     person_id: str
     correlation_id: str
+    grant_id: str | None = None
 
 
 class Once(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +67,7 @@ class Commands:
         """The grant that lets the actor do this to all these nodes now. Raises NotPermitted: deny by default."""
         now = self.clock.now()
         with self.views.reading() as db:
-            grants = self.views.directory.grants_of(db, actor.person_id)
+            grants = self._grants(db, actor.person_id, actor.grant_id)
             hierarchy = self.views.directory.hierarchy(db)
         found = [can(grants, hierarchy, actor.person_id, action, node_id, now) for node_id in node_ids]
         if not found or found[0] is None or None in found:
@@ -80,14 +85,18 @@ class Commands:
             grants = self.views.directory.grants_of(db, person_id)
         return frozenset().union(*(ALLOWED[g.role] for g in grants if g.in_force(now)))
 
-    def nodes_allowed(self, person_id: str, action: Action) -> frozenset[str]:
-        """All nodes that the person may do this to now."""
+    def nodes_allowed(self, person_id: str, action: Action, grant_id: str | None = None) -> frozenset[str]:
+        """All nodes that the person may do this to now, by `grant_id` alone where one is named."""
         now = self.clock.now()
         with self.views.reading() as db:
-            grants = self.views.directory.grants_of(db, person_id)
+            grants = self._grants(db, person_id, grant_id)
             hierarchy = self.views.directory.hierarchy(db)
         tops = [g.node_id for g in grants if action in ALLOWED[g.role] and g.in_force(now)]
         return frozenset(node_id for top in tops for node_id in hierarchy.subtree(top))
+
+    def _grants(self, db: Connection, person_id: str, grant_id: str | None) -> list[Grant]:
+        grants = self.views.directory.grants_of(db, person_id)
+        return grants if grant_id is None else [grant for grant in grants if grant.grant_id == grant_id]
 
     def rules(self, at: datetime) -> RulePack:
         with self.views.reading() as db:

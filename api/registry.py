@@ -12,7 +12,7 @@ import phonenumbers
 
 from api.commands import Actor, Commands, Done, Once
 from domain import grants, people, rulepacks, stations
-from domain.errors import InvalidInput, NotSignedIn
+from domain.errors import InvalidInput, NotFound, NotSignedIn
 from domain.events import Event
 from domain.grants import Action, Grant, GrantRole, Token, TokenKind
 from domain.ids import derived, grant_stream, node_stream, person_stream, rule_pack_stream, token_stream
@@ -162,9 +162,27 @@ class Registry(Commands):
 
     # Credentials -----------------------------------------------------------------------------------------------------
 
-    async def issue_token(self, person_id: str, kind: TokenKind, secret: str, lasts: timedelta, actor: Actor) -> Done:
-        """Makes `secret` a credential of a person. The log keeps its SHA-256 alone."""
-        token = Token(digest=digest_of(secret), kind=kind, person_id=person_id, valid_until=self.clock.now() + lasts)
+    async def issue_token(
+        self,
+        person_id: str,
+        kind: TokenKind,
+        secret: str,
+        lasts: timedelta,
+        actor: Actor,
+        grant_id: str | None = None,
+    ) -> Done:
+        """Makes `secret` a credential of a person, or of one grant of theirs. The log keeps its SHA-256 alone."""
+        if grant_id is not None:
+            grant, _ = await self.log.load(grant_stream(grant_id), grants.evolve)
+            if grant is None or grant.person_id != person_id:
+                raise NotFound("grant.unknown", "This person has no such grant.")
+        token = Token(
+            digest=digest_of(secret),
+            kind=kind,
+            person_id=person_id,
+            valid_until=self.clock.now() + lasts,
+            grant_id=grant_id,
+        )
         recorded = await self.log.append(
             [Append(token_stream(token.digest), 0, grants.issue_token(None, token))], self.origin(actor, None)
         )
@@ -203,13 +221,13 @@ class Registry(Commands):
         origin = Origin(actor="system:sessions", correlation_id=f"logout-{digest[:16]}")
         await self.log.execute(token_stream(digest), grants.evolve_token, decide, origin)
 
-    def person_of(self, secret: str, kind: TokenKind) -> str:
-        """Whose credential this is. Raises NotSignedIn where it is unknown, of another kind, ended or expired."""
+    def token_of(self, secret: str, kind: TokenKind) -> Token:
+        """The credential with this secret. Raises NotSignedIn where it is unknown, of another kind, ended or expired."""
         with self.views.reading() as db:
             token = self.views.directory.token(db, digest_of(secret))
         if token is None or token.kind is not kind or token.ended or self.clock.now() >= token.valid_until:
             raise NotSignedIn("token.invalid", "The credential is unknown, expired or withdrawn.", "Sign in again.")
-        return token.person_id
+        return token
 
     # Rules -----------------------------------------------------------------------------------------------------------
 

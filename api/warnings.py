@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from api import capmap
 from api.auth import O_, A, S, V
+from api.commands import Actor
 from api.paging import cursor, uncursor
 from api.schemas import (
     CancelIn,
@@ -59,7 +60,7 @@ def listed(
     after: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Page:
     """Warnings, newest first, as far as the asker may read them."""
-    nodes = s.desk.nodes_allowed(actor.person_id, Action.WARNING_READ)
+    nodes = s.desk.nodes_allowed(actor.person_id, Action.WARNING_READ, actor.grant_id)
     with s.views.reading() as db:
         rows = s.views.warnings.page(db, before=uncursor(after), limit=limit + 1)
     more = len(rows) > limit
@@ -74,7 +75,7 @@ def listed(
 @router.get("/{warning_id}")
 def read(warning_id: str, actor: A, s: S, response: Response) -> WarningOut:
     """One warning; the ETag is its version, to be sent as If-Match with a change."""
-    row = visible(s, actor.person_id, warning_id)
+    row = visible(s, actor, warning_id)
     response.headers["ETag"] = f'"v{row["version"]}"'
     return WarningOut.model_validate(row, from_attributes=False, extra="ignore")
 
@@ -109,15 +110,15 @@ async def cancel(warning_id: str, body: CancelIn, actor: A, once: O_, version: V
 @router.get("/{warning_id}/cap", response_class=Response, responses={200: {"content": {"application/cap+xml": {}}}})
 def export(warning_id: str, actor: A, s: S) -> Response:
     """The warning as CAP 1.2."""
-    row = visible(s, actor.person_id, warning_id)
+    row = visible(s, actor, warning_id)
     return Response(capmap.cap_of(row, sender=capmap.SENDER), media_type="application/cap+xml")
 
 
 @router.get("/{warning_id}/tree")
 def tree(warning_id: str, actor: A, s: S, response: Response) -> TreeOut:
     """What every node did, and how many people were told and answered."""
-    visible(s, actor.person_id, warning_id)
-    nodes = s.desk.nodes_allowed(actor.person_id, Action.RELAY_READ)
+    visible(s, actor, warning_id)
+    nodes = s.desk.nodes_allowed(actor.person_id, Action.RELAY_READ, actor.grant_id)
     with s.views.reading() as db:
         position = s.views.position
         lines = tree_nodes(s.views, db, warning_id)
@@ -136,7 +137,7 @@ def deliveries(
     after: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Page:
     """Every delivery with its outcome, by ids alone."""
-    visible(s, actor.person_id, warning_id)
+    visible(s, actor, warning_id)
     s.desk.allow(actor, Action.RELAY_READ, [top_node(s)])
     shard, _, index = (after or "").partition(".")
     if after and not index.isdecimal():
@@ -160,11 +161,11 @@ async def limited(request: Request, most: int) -> bytes:
     return b"".join(parts)
 
 
-def visible(s: Services, person_id: str, warning_id: str) -> dict[str, Any]:
+def visible(s: Services, actor: Actor, warning_id: str) -> dict[str, Any]:
     """The row of a warning that the person may read. Raises NotFound alike for none and for one that they may not."""
     with s.views.reading() as db:
         row = s.views.warnings.one(db, warning_id)
-    nodes = s.desk.nodes_allowed(person_id, Action.WARNING_READ)
+    nodes = s.desk.nodes_allowed(actor.person_id, Action.WARNING_READ, actor.grant_id)
     if row is None or not (nodes.intersection(row["content"]["target"]["nodes"]) or _concerns(s, nodes, row)):
         raise NotFound("warning.unknown", "There is no such warning.")
     return row

@@ -155,12 +155,16 @@ class TokenKind(StrEnum):
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
-    """A credential, known by the SHA-256 of its secret alone, bound to one person."""
+    """A credential, known by the SHA-256 of its secret alone, bound to one person.
+
+    With `grant_id` it carries that one grant and nothing else of what its person may do; it ends where the grant ends.
+    """
 
     digest: str
     kind: TokenKind
     person_id: str
     valid_until: datetime
+    grant_id: str | None = None
     ended: bool = False
 
 

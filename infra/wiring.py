@@ -13,6 +13,7 @@ from api.services import Services
 from domain.people import Channel
 from infra.config import Settings
 from infra.runtime import Runtime, Stores
+from notifiers.absent import AbsentNotifier
 from notifiers.channel import Notifier
 from notifiers.email import EmailNotifier, EmailSettings
 from notifiers.sms import SmsNotifier, SmsSettings
@@ -27,8 +28,8 @@ def public_url(settings: Settings, port: int | None = None) -> str:
 
 
 def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:
-    """The channels that the settings name. A person with none of these is not sent to, and the audit says so."""
-    found: dict[Channel, Notifier] = {}
+    """The channels that the settings name, and a stand-in for each that they do not."""
+    found: dict[Channel, Notifier] = {channel: AbsentNotifier(channel) for channel in Channel}
     if settings.sms is not None:
         sms = settings.sms
         found[Channel.SMS] = SmsNotifier(

@@ -69,6 +69,7 @@ class Directory(Projection):
             Column("kind", Text, nullable=False),
             Column("person_id", Text, nullable=False),
             Column("valid_until", Utc, nullable=False),
+            Column("grant_id", Text),
             Column("ended", Boolean, nullable=False),
         )
         self.rule_packs = self.table(

@@ -10,7 +10,7 @@ from sqlalchemy import Column, Connection, Integer, Text, select, update
 from domain.events import Recorded
 from domain.planning import PlanMade
 from domain.relays import RelayEscalated, RelayPassed
-from domain.warnings import WarningCancelled, WarningReleased
+from domain.warnings import WarningCancelled, WarningReleased, WarningUpdated
 from projections.projection import Projection, upsert
 
 
@@ -22,7 +22,7 @@ class Plans(Projection):
         self.triggers = self.table(
             "triggers",
             Column("event_id", Text, primary_key=True),
-            Column("kind", Text, nullable=False),  # released, passed, escalated, cancelled
+            Column("kind", Text, nullable=False),  # released, passed, escalated, updated, cancelled
             Column("warning_id", Text, nullable=False),
             Column("node_id", Text, nullable=False),
             Column("action", Text, nullable=False),
@@ -45,6 +45,8 @@ class Plans(Projection):
                     new.append(_trigger(r, "escalated", warning_id, node_id, action))
                 case WarningCancelled(warning_id=warning_id):
                     new.append(_trigger(r, "cancelled", warning_id))
+                case WarningUpdated():
+                    new.append(_trigger(r, "updated", r.stream.partition("-")[2]))
                 case PlanMade(trigger_event_id=event_id):
                     done.append((event_id, r.position))
         upsert(db, self.triggers, new)

@@ -154,6 +154,7 @@ def revoke(
 def issue(
     person_id: Annotated[str, typer.Argument(help="Whose it is.", metavar="PERSON")],
     days: Annotated[int, typer.Option(help="How long it holds.", min=1, max=3650)] = 90,
+    grant: Annotated[str | None, typer.Option(help="Carry this one grant alone.")] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -161,7 +162,7 @@ def issue(
     secret = secrets.token_urlsafe(32)
 
     async def act(stores: Stores) -> None:
-        await stores.registry.issue_token(person_id, TokenKind.BEARER, secret, timedelta(days=days), _operator())
+        await stores.registry.issue_token(person_id, TokenKind.BEARER, secret, timedelta(days=days), _operator(), grant)
 
     with_stores(data_dir, act)
     show({"token": secret}, as_json=as_json, text=lambda: secret)

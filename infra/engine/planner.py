@@ -30,6 +30,7 @@ from projections.follower import Views
 _log = structlog.get_logger("fenghuo.planner")
 
 APPEND_EVENTS = 200  # appends of one plan go to the log in portions of this many events
+ENDS = ("updated", "cancelled")  # triggers after which nothing more of the warning is sent
 SETTLE_S = 120.0  # how long a cancellation waits for the answers to what was being sent
 
 
@@ -94,7 +95,7 @@ class Planner:
         origin = Origin(
             actor="system:planner", correlation_id=trigger["correlation_id"], causation_id=trigger["event_id"]
         )
-        if trigger["kind"] == "cancelled":
+        if trigger["kind"] in ENDS:
             await self._stop_sending(trigger["warning_id"], origin)
         appends, made, position = await asyncio.to_thread(self._made, trigger)
         for start in range(0, len(appends), APPEND_EVENTS):
@@ -136,7 +137,7 @@ class Planner:
             if warning is None or pack is None:
                 raise Refused("plan.no_rules", "The rule pack of the release is not in the views.")
             rule = pack.levels[warning.content.level]
-            ended = warning.status in (Status.CANCELLED, Status.EXPIRED) and trigger["kind"] != "cancelled"
+            ended = warning.status is not Status.RELEASED and trigger["kind"] not in ENDS
             nodes: list[str] = []
             told: list[Told] = []
             audience: list[Person] = []
@@ -222,7 +223,7 @@ class Planner:
     def _still_sending(self, warning_id: str) -> tuple[bool, list[str]]:
         with self._views.reading() as db:
             plans = self._views.plans.pending(db)
-            wait = any(t["warning_id"] == warning_id and t["kind"] != "cancelled" for t in plans)
+            wait = any(t["warning_id"] == warning_id and t["kind"] not in ENDS for t in plans)
             return wait, self._views.deliveries.unfinished(db, warning_id)
 
 

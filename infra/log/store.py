@@ -279,7 +279,8 @@ class Growth:
     async def wait(self) -> None:
         """Returns when the log has grown here, or after a second: another process may have written."""
         try:
-            await asyncio.wait_for(self._grown.wait(), POLL_S)
+            async with asyncio.timeout(POLL_S):  # not wait_for: on Python 3.11 it can swallow a cancellation
+                await self._grown.wait()
         except TimeoutError:
             return
 

@@ -1,0 +1,49 @@
+"""What is written down beside the code is in step with it: locks, changelog, API description, make targets."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+
+from api.app import VERSION
+from infra.openapi import description
+from tests.ops import locks
+
+ROOT = locks.ROOT
+
+
+def test_the_locks_were_made_from_what_pyproject_asks_for() -> None:
+    assert locks.out_of_step() == [], "make lock writes them anew"
+
+
+@pytest.mark.parametrize("name", [locks.RUNTIME, locks.BUILD, locks.DEV])
+def test_a_lock_pins_by_hash_and_names_no_registry(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert "//" not in text
+    pins = [line for line in text.splitlines() if line and line[0] not in " #"]
+    assert pins
+    for pin in pins:
+        assert re.fullmatch(r"[a-z0-9._-]+==[^ ]+( ; .+)? \\", pin), pin
+
+
+def test_the_version_is_one_and_the_changelog_speaks_of_it() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        version = tomllib.load(file)["project"]["version"]
+    assert version == VERSION
+    sections = re.findall(r"^## \[?([^\]\s]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert version in sections or "Unreleased" in sections
+
+
+async def test_the_api_is_described_as_it_is() -> None:
+    assert (ROOT / "docs" / "openapi.json").read_bytes() == await description(), "make openapi writes it anew"
+
+
+def test_the_lower_bound_of_python_is_the_one_that_is_checked() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)
+    assert project["project"]["requires-python"] == ">=3.11"
+    assert project["tool"]["ruff"]["target-version"] == "py311"
+    assert project["tool"]["mypy"]["python_version"] == "3.11"
+    assert "version_info < (3, 11)" in (ROOT / "Makefile").read_text()
