@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import FastAPI, Request
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,7 +28,9 @@ def create_app(
     services: Services,
     meters: Meters | None = None,
 ) -> FastAPI:
-    """The application over wired services. Close `app.state.hub` before the server waits for its connections."""
+    """The application over wired services. Before the server waits for its connections: set
+    `app.state.closing` and close `app.state.hub`, which end the live streams.
+    """
     source = Source(services)
     hub = Hub(source)
 
@@ -44,6 +48,7 @@ def create_app(
     )
     app.state.services = services
     app.state.hub = hub
+    app.state.closing = asyncio.Event()
     problems.install(app)
     for router in (health.router, warnings.router, relays.router, cases.router, feed.router):
         app.include_router(router)

@@ -55,16 +55,18 @@ async def stream(
         raise InvalidInput("stream.last_event_id", "Last-Event-ID is a log position.")
     start = int(last) if last is not None else since if since is not None else await s.log.last_position()
 
+    closing = asyncio.ensure_future(request.app.state.closing.wait())
+
     async def lines() -> AsyncIterator[bytes]:
         yield f"retry: 1000\n: from {start}\n\n".encode()
         following = s.log.follow(start).__aiter__()
         waiting: asyncio.Future[list[Recorded]] | None = None
         try:
-            while not await request.is_disconnected():
+            while not closing.done():
                 if waiting is None:
                     waiting = asyncio.ensure_future(following.__anext__())
-                done, _ = await asyncio.wait({waiting}, timeout=HEARTBEAT_S)
-                if not done:
+                await asyncio.wait({waiting, closing}, timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
+                if not waiting.done():
                     yield b": alive\n\n"
                     continue
                 batch, waiting = waiting.result(), None
@@ -74,6 +76,7 @@ async def stream(
                     for r in batch
                 )
         finally:
+            closing.cancel()
             if waiting is not None:
                 waiting.cancel()
 

@@ -34,8 +34,11 @@ class Registry(Commands):
         The first duty office of an empty installation needs no grant: there is nobody yet who could have one.
         """
         known = self._nodes()
+        grant: Grant | None = None
         if known:
-            self.allow(actor, Action.HIERARCHY_WRITE, sorted({n.parent for n in nodes if n.parent in known} or known))
+            grant = self.allow(
+                actor, Action.HIERARCHY_WRITE, sorted({n.parent for n in nodes if n.parent in known} or known)
+            )
         appends: list[Append] = []
         for node in nodes:
             events = stations.register(known.get(node.node_id), node, known.get(node.parent) if node.parent else None)
@@ -43,7 +46,7 @@ class Registry(Commands):
             if events:
                 appends.append(Append(node_stream(node.node_id), 0, events))
         if appends:
-            await self.log.append(appends, self.origin(actor, None))
+            await self.log.append(appends, self.origin(actor, grant))
         return len(appends)
 
     def _nodes(self) -> dict[str, Node]:
@@ -65,24 +68,27 @@ class Registry(Commands):
         nodes = self._nodes()
         total = 0
         portion: list[tuple[Person, dict[str, Any]]] = []
-        allowed: set[str] = set()
+        allowed: dict[str, Grant] = {}
+        by: Grant | None = None  # the grant that allows the portion: it stands on each of its events
         for person, personal in persons:
             if person.node_id not in nodes:
                 raise InvalidInput("person.node", f"There is no node {person.node_id}.")
             if person.node_id not in allowed:
-                self.allow(actor, Action.PEOPLE_WRITE, [person.node_id])
-                allowed.add(person.node_id)
-            portion.append((person, _checked(personal)))
-            if len(portion) == PORTION:
-                total += await self._portion(portion, actor)
+                allowed[person.node_id] = self.allow(actor, Action.PEOPLE_WRITE, [person.node_id])
+            if portion and (len(portion) == PORTION or allowed[person.node_id] != by):
+                total += await self._portion(portion, actor, by)
                 portion = []
                 if on_portion is not None:
                     on_portion(total)
+            by = allowed[person.node_id]
+            portion.append((person, _checked(personal)))
         if portion:
-            total += await self._portion(portion, actor)
+            total += await self._portion(portion, actor, by)
+            if on_portion is not None:
+                on_portion(total)
         return total
 
-    async def _portion(self, portion: list[tuple[Person, dict[str, Any]]], actor: Actor) -> int:
+    async def _portion(self, portion: list[tuple[Person, dict[str, Any]]], actor: Actor, by: Grant | None) -> int:
         appends: list[Append] = []
         with self.views.reading() as db:
             known = {p.person_id: self.views.directory.person(db, p.person_id) for p, _ in portion}
@@ -94,7 +100,7 @@ class Registry(Commands):
             events = people.register(state, person, Private(person.person_id, personal))
             appends.append(Append(stream, version, events))
         await asyncio.to_thread(self._remember, portion)
-        await self.log.append(appends, self.origin(actor, None))
+        await self.log.append(appends, self.origin(actor, by))
         return len(appends)
 
     def _remember(self, portion: list[tuple[Person, dict[str, Any]]]) -> None:
@@ -111,9 +117,11 @@ class Registry(Commands):
 
     async def forget_person(self, person_id: str, actor: Actor) -> Done:
         """Ends all contact, then destroys the person's key: nothing sealed with it can be opened again."""
-        with self.views.reading() as db:
-            person = self.views.directory.person(db, person_id)
-        grant = self.allow(actor, Action.PEOPLE_WRITE, [person.node_id]) if person else None
+        person, _ = await self.log.load(person_stream(person_id), people.evolve)
+        if person is None:
+            self.allow(actor, Action.PEOPLE_WRITE, sorted(self._nodes()))  # or else anybody could ask who is here
+            raise NotFound("person.unknown", "There is no such person.")
+        grant = self.allow(actor, Action.PEOPLE_WRITE, [person.node_id])
         recorded = await self.log.execute(
             person_stream(person_id), people.evolve, people.forget, self.origin(actor, grant)
         )

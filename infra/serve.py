@@ -39,6 +39,7 @@ class Server(uvicorn.Server):
         self.up.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.closing.set()
         await self._app.state.hub.close()
         await super().shutdown(sockets)
 

@@ -71,9 +71,10 @@ class Deliveries(Projection):
         Index(f"deliveries_person_g{generation}", self.deliveries.c.person_id, self.deliveries.c.warning_id)
         d = self.deliveries
         # A receipt can be recorded before the answer to the send that it is about; "accepted" then takes nothing back.
-        known = and_(
-            bindparam("outcome") == Outcome.ACCEPTED.value,
-            or_(d.c.outcome == Outcome.DELIVERED.value, d.c.reason == Reason.UNDELIVERED.value),
+        # And nothing undoes "delivered": a second attempt may be refused where the first had arrived.
+        known = or_(
+            d.c.outcome == Outcome.DELIVERED.value,
+            and_(bindparam("outcome") == Outcome.ACCEPTED.value, d.c.reason == Reason.UNDELIVERED.value),
         )
         self._record = (
             update(d)

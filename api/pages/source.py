@@ -17,12 +17,21 @@ from api.treeview import tree_nodes
 from api.warnings import top_node
 from domain.errors import InvalidInput
 from domain.grants import Action
+from domain.people import Role
 from domain.rulepacks import Level
 from domain.warnings import Area, ContactCard, Content, Target, Text
 from notifiers.render import text_for
 from projections.warnings import state_of
 
 LISTED = 100  # warnings in the list
+ROLES = {
+    Role.DUTY_OFFICER: ("值班员", "duty officer"),
+    Role.COUNTY_OFFICER: ("县级外办", "county officer"),
+    Role.HEAD: ("负责人", "head"),
+    Role.DEPUTY: ("副负责人", "deputy"),
+    Role.LIAISON: ("联络员", "liaison"),
+    Role.AUDITOR: ("审计员", "auditor"),
+}
 TREE = tuple(TreeLine.__struct_fields__)
 
 
@@ -40,11 +49,11 @@ class Source:
     def warnings(self, who: Who, language: str) -> Sequence[WarningLine]:
         with self._s.views.reading() as db:
             rows = self._s.views.warnings.page(db, before=None, limit=LISTED)
-        return [_line(row, language) for row in rows if self._may_see(who, row)]
+        return [self._line(row, language) for row in rows if self._may_see(who, row)]
 
     def warning(self, who: Who, warning_id: str, language: str) -> WarningLine | None:
         row = self._row(who, warning_id)
-        return None if row is None else _line(row, language)
+        return None if row is None else self._line(row, language)
 
     def texts(self, who: Who, warning_id: str) -> Sequence[tuple[str, str, str, str]]:
         row = self._row(who, warning_id)
@@ -140,6 +149,29 @@ class Source:
         with self._s.views.reading() as db:
             return bool(nodes.intersection(self._s.views.tree.rows(db, row["warning_id"])))
 
+    def _line(self, row: dict[str, Any], language: str) -> WarningLine:
+        content = state_of(row).content
+        return WarningLine(
+            warning_id=row["warning_id"],
+            headline=text_for(content.texts, language).headline,
+            level=row["level"],
+            status=row["status"],
+            event=content.event,
+            drafted_by=self._name(row["authors"][0], language),
+            released_by=self._name(row["released_by"], language) if row["released_by"] else None,
+            effective_at=content.effective_at,
+            expires_at=content.expires_at,
+            updates=row["updates"],
+            position=row["position"],
+        )
+
+    def _name(self, person_id: str, language: str) -> str:
+        """A person's role and the start of their id: a name would have to be opened, and every opening is an event."""
+        with self._s.views.reading() as db:
+            person = self._s.views.directory.person(db, person_id)
+        role = ROLES.get(person.role, ("", "")) if person else ("", "")
+        return f"{role[0 if language == 'zh' else 1]} {person_id[:6]}".strip()
+
 
 class Desk:
     """The console's acting side: each act is a command of api/desk.py, done when the views show it."""
@@ -201,23 +233,6 @@ class Desk:
             effective_at=now,
             expires_at=_moment(form.expires, form.zone),
         )
-
-
-def _line(row: dict[str, Any], language: str) -> WarningLine:
-    content = state_of(row).content
-    return WarningLine(
-        warning_id=row["warning_id"],
-        headline=text_for(content.texts, language).headline,
-        level=row["level"],
-        status=row["status"],
-        event=content.event,
-        drafted_by=row["authors"][0],
-        released_by=row["released_by"],
-        effective_at=content.effective_at,
-        expires_at=content.expires_at,
-        updates=row["updates"],
-        position=row["position"],
-    )
 
 
 def _moment(local: str, zone: str) -> datetime:

@@ -25,10 +25,10 @@ class Follower:
 
     async def run(self) -> None:
         backoff = 0.1
+        told = -1  # the position that those who wait were told of; somebody else may have moved the views, too
         while True:
             grown = self.log.growth()
             try:
-                before = self.views.position
                 await asyncio.to_thread(self.views.catch_up, self.log.read_now)
                 backoff = 0.1
             except FenghuoError as error:
@@ -36,7 +36,8 @@ class Follower:
             except Exception:
                 _log.exception("views_stopped", retry_s=backoff)
             else:
-                if self.views.position != before:
+                if self.views.position != told:
+                    told = self.views.position
                     self._notify()
                     continue
                 await grown.wait()

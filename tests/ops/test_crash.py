@@ -100,35 +100,34 @@ async def test_twenty_kills_in_a_fan_out(tmp_path: Path) -> None:
     print(f"FENGHUO_TEST_SEED={seed}")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    async with sandbox("--count", "--inbound-url", f"{url}/callbacks/sms/inbound") as providers:
-        async with aiohttp.ClientSession() as http:
-            subscriptions = await _subscriptions(http, providers, PEOPLE // 5)
-            installed = await install(tmp_path / "data", PEOPLE, subscribe=iter(subscriptions).__next__)
-            settings = {
-                **providers.settings(),
-                "FENGHUO_DATA_DIR": str(installed.folder),
-                "FENGHUO_PORT": str(port),
-                "FENGHUO_PUBLIC_URL": url,
-            }
-            asker = Asker(url, installed.tokens[0])
-            asking = asyncio.create_task(asker.run())
-            program = await Serve.start(settings)
-            try:
-                await program.up()
-                warning_id = await _released(http, url, installed)
-                for moment in Moments(seed).all:
-                    await _reached(moment, program, http, providers)
-                    await program.kill()
-                    program = await Serve.start(settings)
-                await program.up()
-                await _settled(http, url, installed, warning_id)
-                asker.stop()
-                await asking
-                assert await program.stop() == 0, program.said
-            finally:
+    async with sandbox("--count") as providers, aiohttp.ClientSession() as http:
+        subscriptions = await _subscriptions(http, providers, PEOPLE // 5)
+        installed = await install(tmp_path / "data", PEOPLE, subscribe=iter(subscriptions).__next__)
+        settings = {
+            **providers.settings(),
+            "FENGHUO_DATA_DIR": str(installed.folder),
+            "FENGHUO_PORT": str(port),
+            "FENGHUO_PUBLIC_URL": url,
+        }
+        asker = Asker(url, installed.tokens[0])
+        asking = asyncio.create_task(asker.run())
+        program = await Serve.start(settings)
+        try:
+            await program.up()
+            warning_id = await _released(http, url, installed)
+            for moment in Moments(seed).all:
+                await _reached(moment, program, http, providers)
                 await program.kill()
-                asking.cancel()
-            taken = await providers.stats(http)
+                program = await Serve.start(settings)
+            await program.up()
+            await _settled(http, url, installed, warning_id)
+            asker.stop()
+            await asking
+            assert await program.stop() == 0, program.said
+        finally:
+            await program.kill()
+            asking.cancel()
+        taken = await providers.stats(http)
     events = await _log_of(installed.folder)
     _nobody_left_out_no_repeat_unexplained(events, warning_id, installed, taken)
     _nothing_accepted_is_missing(events, asker.accepted)
@@ -155,9 +154,7 @@ async def _released(http: aiohttp.ClientSession, url: str, installed: Installati
     return warning_id
 
 
-async def _reached(
-    moment: tuple[str, float], program: Serve, http: aiohttp.ClientSession, providers: Sandbox
-) -> None:
+async def _reached(moment: tuple[str, float], program: Serve, http: aiohttp.ClientSession, providers: Sandbox) -> None:
     kind, number = moment
     if kind == "seconds":
         await asyncio.sleep(number)

@@ -1,0 +1,38 @@
+"""Fixtures of the flow tests: a running town, and the rule that an error which nobody announced fails the test."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from town import Town, town
+
+
+class Errors:
+    """Errors that were logged. A test that means to cause one says so."""
+
+    def __init__(self) -> None:
+        self.meant: set[str] = set()
+
+    def expect(self, event: str) -> None:
+        self.meant.add(event)
+
+
+@pytest.fixture(autouse=True)
+def errors(caplog: pytest.LogCaptureFixture) -> Iterator[Errors]:
+    found = Errors()
+    with structlog.testing.capture_logs() as lines:
+        yield found
+    ours = [line for line in lines if line["log_level"] in ("error", "critical") and line["event"] not in found.meant]
+    others = [r.getMessage() for r in caplog.get_records("call") if r.levelno >= logging.ERROR]
+    assert ours == []
+    assert [said for said in others if not any(word in said for word in found.meant)] == []
+
+
+@pytest.fixture
+async def the_town(tmp_path: Path) -> AsyncIterator[Town]:
+    async with town(tmp_path / "data") as made:
+        yield made
