@@ -75,9 +75,12 @@ class _Around:
             return
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         method = scope["method"]
+        begun = False
 
         async def counted(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 self._meters.requests.labels(method, str(message["status"])).inc()
                 named = {name.lower() for name, _ in message["headers"]}
                 message["headers"] = [*message["headers"], *(pair for pair in HEADERS if pair[0] not in named)]
@@ -91,6 +94,12 @@ class _Around:
             await self._app(scope, receive, counted)
         except ClientDisconnect:
             return  # whoever asked has gone; there is nobody to answer
+        except asyncio.CancelledError:
+            if not scope["app"].state.closing.is_set():
+                raise
+            if not begun:  # a request that did not come to its end before the server had to
+                closing = problems.problem(503, "server.closing", "The server is stopping; nothing was accepted.")
+                await closing(scope, receive, counted)
 
 
 def who(services: Services, request: Request) -> Who:

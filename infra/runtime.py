@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import random
+import time
 import uuid
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -41,6 +42,8 @@ from projections.follower import Views, sqlite_views
 _log = structlog.get_logger("fenghuo.runtime")
 
 DRAIN_S = 30.0
+FIRST_WAIT_S = 0.2  # before a part that failed begins again; doubles
+LONGEST_WAIT_S = 15.0
 
 
 _ids = random.Random(os.urandom(32))  # noqa: S311  ids must be unique, not secret
@@ -148,13 +151,19 @@ class Runtime:
 
 
 async def _supervised(name: str, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    try:
-        await part()
-    except asyncio.CancelledError:
-        raise
-    except Exception:
-        _log.exception("part_ended", part=name)
-        raise
+    """Runs a part to its end. A fault (a full disk, say) is logged, and the part begins again, ever more slowly."""
+    wait_s = FIRST_WAIT_S
+    while True:
+        began = time.monotonic()
+        try:
+            await part()
+            return
+        except Exception:
+            if time.monotonic() - began > LONGEST_WAIT_S:
+                wait_s = FIRST_WAIT_S
+            _log.exception("part_failed", part=name, again_in_s=wait_s)
+        await asyncio.sleep(wait_s)
+        wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
 
 def _hold(path: Path) -> int:

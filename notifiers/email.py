@@ -70,6 +70,9 @@ class _Gone(Exception):
     """The transaction ended before DATA because the connection did."""
 
 
+LETTERS_KEPT = 64
+
+
 class EmailNotifier:
     """Sends `Rendered.text` and `Rendered.html` as multipart/alternative, each recipient a mail of their own."""
 
@@ -91,17 +94,11 @@ class EmailNotifier:
         self._domain = domain
         self._pool = _Pool(settings, domain)
         self._gate = asyncio.Semaphore(settings.connections)
+        self._letters: dict[tuple[Rendered, int, int], Letter] = {}
 
     async def send(self, rendered: Rendered, deliveries: Sequence[Delivery]) -> list[Result]:
         """As Notifier.send."""
-        letter = Letter(
-            rendered,
-            sender=self._sender,
-            message_domain=self._domain,
-            date=self._now(),
-            unsubscribe=self._settings.unsubscribe,
-            longest_link=max((len(delivery.link) for delivery in deliveries), default=0),
-        )
+        letter = self._letter(rendered, max((len(delivery.link) for delivery in deliveries), default=0))
 
         async def one(delivery: Delivery) -> Result:
             address = mail_address(delivery.address)
@@ -114,6 +111,25 @@ class EmailNotifier:
                 return await self._deliver(letter, delivery, address, fresh=True)
 
         return await spread(deliveries, self._gate, self._settings.connections, one)
+
+    def _letter(self, rendered: Rendered, longest_link: int) -> Letter:
+        """The letter of a batch. Building one costs as much as sending three mails and a station's batch is small, so
+        batches of the same minute with the same words share it."""
+        date = self._now()
+        key = (rendered, longest_link, int(date.timestamp() // 60))
+        letter = self._letters.get(key)
+        if letter is None:
+            if len(self._letters) >= LETTERS_KEPT:
+                self._letters.clear()
+            letter = self._letters[key] = Letter(
+                rendered,
+                sender=self._sender,
+                message_domain=self._domain,
+                date=date,
+                unsubscribe=self._settings.unsubscribe,
+                longest_link=longest_link,
+            )
+        return letter
 
     async def _deliver(self, letter: Letter, delivery: Delivery, address: str, *, fresh: bool) -> Result:
         """One transaction. Raises _Gone where a kept connection broke before DATA."""

@@ -32,7 +32,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard out
 As = Annotated[str, typer.Option("--as", envvar="FENGHUO_AS", help="The id of the person who acts.")]
 
 out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def settings(**flags: Any) -> Settings:

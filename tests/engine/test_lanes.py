@@ -33,7 +33,7 @@ async def test_an_extreme_shard_starts_while_the_normal_lane_hangs(tmp_path):
         for notifier in h.notifiers.values():
             notifier.release()
         await h.quiet()
-        assert len([e for e in h.events(ChunkRecorded)]) == len(h.events(ShardPlanned))
+        assert len(h.events(ChunkRecorded)) == len(h.events(ShardPlanned))
 
 
 async def test_a_retry_of_an_extreme_shard_comes_before_bulk(tmp_path):

@@ -25,6 +25,7 @@ from .installation import Installation, draft, install
 from .process import Sandbox, Serve, fenghuo, free_port, sandbox
 
 PEOPLE = 400
+ROOM = 512 * 1024  # bytes left on the small disk: for some drafts, not for many
 DRAIN_S = 45.0  # ten seconds for open requests, thirty for what is being sent, and some to end
 
 
@@ -59,6 +60,13 @@ async def _post(http: aiohttp.ClientSession, path: str, installed: Installation,
         return await answer.json()
 
 
+async def _taken(http: aiohttp.ClientSession, providers: Sandbox, count: int) -> None:
+    """Returns once the providers took so many messages in all."""
+    async with asyncio.timeout(60):
+        while sum(provider["total"] for provider in (await providers.stats(http)).values()) < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
 async def test_sigterm_drains_with_readers_attached(tmp_path: Path, providers: Sandbox) -> None:
     """A reader of the live log, one that does not read, and a request that never ends do not keep it from exiting."""
     installed = await _installed(tmp_path / "data", providers)
@@ -80,8 +88,7 @@ async def test_sigterm_drains_with_readers_attached(tmp_path: Path, providers: S
             await asyncio.gather(deaf.drain(), slow.drain())
             drafted = await _post(http, "/v1/warnings", installed, 0, draft())
             await _post(http, f"/v1/warnings/{drafted['id']}/release", installed, 1, {})
-            while not (await providers.stats(http))["sms"]["total"]:
-                await asyncio.sleep(0.005)
+            await _taken(http, providers, 1)
             assert await program.stop(DRAIN_S) == 0, program.said
             for writer in (deaf, slow):
                 writer.close()
@@ -163,9 +170,7 @@ async def test_a_full_disk_loses_nothing_that_was_accepted(small_disk: Path, pro
                     await _draft(http, installed, accepted)
             warning_id = next(reversed(accepted))
             await _released(http, installed, warning_id)
-            async with asyncio.timeout(60):
-                while sum(p["total"] for p in (await providers.stats(http)).values()) < 50:
-                    await asyncio.sleep(0.05)
+            await _taken(http, providers, 50)
         assert await program.stop(DRAIN_S) == 0, program.said
     finally:
         await program.kill()
@@ -186,7 +191,7 @@ async def _draft_until_refused(
         while True:
             file.write(b"\0" * 65536)
     with filler.open("r+b") as file:
-        file.truncate(filler.stat().st_size - 512 * 1024)
+        file.truncate(file.seek(0, os.SEEK_END) - ROOM)
     async with asyncio.timeout(60):
         while True:
             refused = await _draft(http, installed, accepted)

@@ -1,0 +1,134 @@
+"""A log with a bit of everything in it, lived through once by the house of the engine's tests, for folding it again."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+sys.path.append(str(Path(__file__).parents[1] / "engine"))
+
+from house import EMAIL, NOW, SMS, House, actor, content, house, personal, phone_of
+
+from domain.answers import Answer
+from domain.cases import ActionKind, Place
+from domain.events import Recorded
+from domain.grants import GrantRole, TokenKind
+from domain.outcomes import Outcome, Reason, Row
+from domain.people import Channel, Person, Role
+from domain.rulepacks import Level, standard
+from infra.clock import ManualClock
+
+
+class Lived(msgspec.Struct):
+    """The events, and the fingerprints of the views that followed them as they happened."""
+
+    events: list[Recorded]
+    fingerprints: dict[str, str]
+
+    def read(self, after: int, limit: int) -> Sequence[Recorded]:
+        """As the log's own `read_now`."""
+        return [r for r in self.events if r.position > after][:limit]
+
+    @property
+    def end(self) -> int:
+        return self.events[-1].position
+
+
+@cache
+def lived() -> Lived:
+    found: list[Lived] = []
+    thread = threading.Thread(target=lambda: found.append(asyncio.run(_live())))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+async def _live() -> Lived:
+    folder = Path(tempfile.mkdtemp(prefix="fenghuo-lived-"))
+    try:
+        async with house(folder, ManualClock(NOW), chunk=2) as h:
+            await _registry(h)
+            await _flood(h)
+            await _fire(h)
+            await _others(h)
+            await h.quiet()
+            return Lived(events=h.recorded(), fingerprints=h.stores.views.fingerprints())
+    finally:
+        shutil.rmtree(folder)
+
+
+async def _registry(h: House) -> None:
+    admin = actor("admin")
+    given = await h.registry.give_grant(admin, person_id="guest", role=GrantRole.LIAISON, node_id="village")
+    await h.registry.revoke_grant(admin, given.id, reason="left")
+    await h.registry.issue_token("officer1", TokenKind.BEARER, "secret", timedelta(days=1), admin)
+    await h.registry.issue_token("officer1", TokenKind.LOGIN_LINK, "link", timedelta(minutes=5), admin)
+    await h.registry.use_login_link("link", "session", timedelta(hours=8))
+    await h.registry.adopt_rules(standard(600), admin)
+    moved = Person(person_id="milan-it", node_id="milan", role=Role.CITIZEN, language="es", channels=(Channel.EMAIL,))
+    await h.registry.register_people([(moved, personal("milan-it"))], admin)
+    await h.registry.forget_person("village-zh", admin)
+    await h.quiet()
+
+
+async def _flood(h: House) -> None:
+    """A red warning with everything that providers and people can do, cancelled in the end."""
+    answers = h.notifiers[SMS].answers
+    answers["milan-zh"] = [{"outcome": Outcome.DEFERRED, "reason": Reason.PROVIDER_BUSY}]
+    answers["milan-both"] = [{"outcome": Outcome.UNKNOWN, "reason": Reason.TIMEOUT}]
+    answers["county1"] = [{"outcome": Outcome.REFUSED, "reason": Reason.BLOCKED}]
+    flood = await h.told(Level.RED)
+    for who, outcome in (("milan-head", Outcome.DELIVERED), ("milan-both", Outcome.DELIVERED)):
+        shard_id, index = h.place(flood, who, SMS)
+        await h.runtime.receipts.record(shard_id, Row(index, outcome, 1))
+    shard_id, index = h.place(flood, "madrid-head", EMAIL)
+    await h.runtime.receipts.record(shard_id, Row(index, Outcome.REFUSED, 1, Reason.UNDELIVERED))
+    await h.pass_time(seconds=3)
+    await h.desk.reply(phone=phone_of("milan-zh"), text="救命", provider_ref="m1")
+    await h.desk.reply(phone=phone_of("milan-both"), text="1", provider_ref="m2")
+    await h.desk.reply(phone=phone_of("madrid-es"), text="¿quién es?", provider_ref="m3")
+    await h.desk.answer(warning_id=flood, person_id="milan-head", answer=Answer.SAFE, channel="link")
+    await h.desk.assess(actor("milan-head"), flood, "milan", harm="high", text="water in the cellars")
+    await h.quiet()
+    case_id = h.view(lambda v, db: v.cases.page(db, before=None, limit=1))[0]["case_id"]
+    await h.desk.task(actor("county1"), case_id, node_id="milan", instruction="visit")
+    done = {"kind": ActionKind.COMFORTED, "place": Place(country="IT"), "text": "at home"}
+    await h.desk.record_action(actor("milan-head"), case_id, node_id="milan", **done)
+    await h.desk.close_case(actor("county1"), case_id, result="safe")
+    await h.desk.cancel(actor("officer1"), flood, reason="over")
+    await h.quiet()
+    await h.desk.answer(warning_id=flood, person_id="milan-push", answer=Answer.SAFE, channel="link")
+
+
+async def _fire(h: House) -> None:
+    """An orange warning that half of the stations sleep through, updated and then left to expire."""
+    fire = await h.told(Level.ORANGE, event="Fire")
+    await h.desk.acknowledge(actor("milan-head"), fire, "milan")
+    await h.pass_time(minutes=16)
+    await h.pass_time(hours=1)
+    await h.desk.answer(warning_id=fire, person_id="madrid-head", answer=Answer.HELP, channel="link", words="2")
+    worse = await h.desk.draft(actor("officer1"), content(Level.YELLOW, event="Worse"), updates=fire)
+    await h.quiet()
+    await h.desk.revise(actor("officer2"), worse.id, content(Level.YELLOW, event="Far worse"))
+    await h.quiet()
+    await h.desk.release(actor("officer1"), worse.id, break_glass=True, reason="alone")
+    await h.pass_time(hours=6)
+
+
+async def _others(h: House) -> None:
+    """What stays unfinished: a draft, a shard that waits for its retry."""
+    h.notifiers[EMAIL].answers["madrid-head"] = [
+        {"outcome": Outcome.DEFERRED, "reason": Reason.PROVIDER_BUSY, "retry_after_s": 600.0}
+    ]
+    last = h.clock.now() + timedelta(hours=2)
+    await h.told(Level.RED, target="madrid", event="Quake", expires_at=last)
+    await h.draft(Level.BLUE, event="Draft", expires_at=last)
