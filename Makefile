@@ -52,6 +52,10 @@ lock: .venv/dev ## Write the lock files anew; ARGS=--upgrade takes newer version
 openapi: .venv/installed ## Write docs/openapi.json.
 	$(BIN)/python -m infra.openapi docs/openapi.json
 
+.PHONY: outcomes
+outcomes: .venv/installed ## Write docs/outcomes.md from the channels' tables.
+	$(BIN)/python -m tests.ops.outcomes
+
 .PHONY: screenshot
 screenshot: .venv/installed .venv/dev ## Take the pictures in docs/img with a browser.
 	sh tests/parts >&2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -76,6 +77,15 @@ class _Around:
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         method = scope["method"]
         begun = False
+        taken = 0
+
+        async def bounded() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > MAX_BODY:  # sent in pieces, without a length
+                raise HTTPException(413, f"A request has at most {MAX_BODY} bytes.")
+            return message
 
         async def counted(message: Message) -> None:
             nonlocal begun
@@ -91,14 +101,20 @@ class _Around:
             await refused(scope, receive, counted)
             return
         try:
-            await self._app(scope, receive, counted)
+            await self._app(scope, bounded, counted)
         except ClientDisconnect:
             return  # whoever asked has gone; there is nobody to answer
+        except Exception:
+            if not begun:
+                await problems.internal()(scope, receive, counted)
+            raise  # the server logs it
         except asyncio.CancelledError:
             if not scope["app"].state.closing.is_set():
                 raise
             if not begun:  # a request that did not come to its end before the server had to
-                closing = problems.problem(503, "server.closing", "The server is stopping; nothing was accepted.")
+                closing = problems.problem(
+                    503, "server.closing", "The server is stopping.", remedy="Ask again with the same key."
+                )
                 await closing(scope, receive, counted)
 
 

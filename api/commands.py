@@ -99,18 +99,24 @@ class Commands:
         return grants if grant_id is None else [grant for grant in grants if grant.grant_id == grant_id]
 
     def rules(self, at: datetime) -> RulePack:
+        """The rules in force. Raises Refused where there are none."""
         with self.views.reading() as db:
             pack = self.views.directory.rule_pack(db, at)
         if pack is None:
             raise Refused("rulepack.none", "No rule pack is in force.", "Adopt one: fenghuo init.")
         return pack
 
-    def origin(self, actor: Actor, grant: Grant | None, **more: Any) -> Origin:
+    def origin(self, actor: Actor, grant: Grant | None, rule_pack_id: str | None = None) -> Origin:
+        """The origin of what the actor does by a grant, under the rules in force unless others are named."""
+        if rule_pack_id is None:
+            with self.views.reading() as db:
+                pack = self.views.directory.rule_pack(db, self.clock.now())
+            rule_pack_id = pack.rule_pack_id if pack else None
         return Origin(
             actor=actor.person_id,
             correlation_id=actor.correlation_id,
             grant_id=grant.grant_id if grant else None,
-            **more,
+            rule_pack_id=rule_pack_id,
         )
 
     async def commit(self, decision: Decision, origin: Origin, once: Once | None = None) -> Done:

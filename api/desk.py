@@ -55,8 +55,7 @@ class Desk(Commands):
             events = warnings.draft(state, warning_id=warning_id, content=content, actor=actor.person_id, parent=parent)
             return [Append(warning_stream(warning_id), version, events)], warning_id
 
-        pack = self.rules(self.clock.now())
-        return await self.commit(decide, self.origin(actor, grant, rule_pack_id=pack.rule_pack_id), once)
+        return await self.commit(decide, self.origin(actor, grant, self.rules(self.clock.now()).rule_pack_id), once)
 
     async def revise(
         self,
@@ -106,7 +105,7 @@ class Desk(Commands):
                 appends.append(Append(warning_stream(state.updates), parent_version, ending))
             return appends, warning_id
 
-        return await self.commit(decide, self.origin(actor, grant, rule_pack_id=pack.rule_pack_id), once)
+        return await self.commit(decide, self.origin(actor, grant, pack.rule_pack_id), once)
 
     async def cancel(
         self,
@@ -200,7 +199,7 @@ class Desk(Commands):
             warning = self.views.warnings.state(db, warning_id)
         if person is None or warning is None:
             raise NotFound("answer.unknown", "There is no such person or warning.")
-        origin = Origin(actor=person_id, correlation_id=f"answer-{warning_id}-{person_id}")
+        origin = self.origin(Actor(person_id=person_id, correlation_id=f"answer-{warning_id}-{person_id}"), None)
         personal = Private(person_id, {"text": words[:MAX_WORDS]}) if words else None
 
         async def decide() -> tuple[Sequence[Append], str]:

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 
 from api.auth import A, S
+from api.paging import LARGEST
 from api.services import Services
 from api.warnings import top_node
 from domain.errors import InvalidInput, NotFound
@@ -29,7 +30,10 @@ router = APIRouter(prefix="/v1/log", tags=["log"])
 
 @router.get("")
 async def page(
-    actor: A, s: S, after: Annotated[int, Query(ge=0)] = 0, limit: Annotated[int, Query(ge=1, le=1000)] = 200
+    actor: A,
+    s: S,
+    after: Annotated[int, Query(ge=0, le=LARGEST)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> dict[str, Any]:
     """Events after a position, in order."""
     _allow(s, actor)
@@ -46,12 +50,12 @@ async def stream(
     request: Request,
     actor: A,
     s: S,
-    since: Annotated[int | None, Query(ge=0)] = None,
+    since: Annotated[int | None, Query(ge=0, le=LARGEST)] = None,
     last: Annotated[str | None, Header(alias="Last-Event-ID", max_length=30)] = None,
 ) -> StreamingResponse:
     """Events as they are recorded (SSE). `Last-Event-ID` wins over `since`; without both it starts now."""
     _allow(s, actor)
-    if last is not None and not last.isdecimal():
+    if last is not None and not (last.isdecimal() and int(last) <= LARGEST):
         raise InvalidInput("stream.last_event_id", "Last-Event-ID is a log position.")
     start = int(last) if last is not None else since if since is not None else await s.log.last_position()
 

@@ -7,6 +7,8 @@ import binascii
 
 from domain.errors import InvalidInput
 
+LARGEST = 2**63 - 1  # a position that a database can be asked for
+
 
 def cursor(position: int) -> str:
     return base64.urlsafe_b64encode(f"p{position}".encode()).decode().rstrip("=")
@@ -17,8 +19,8 @@ def uncursor(text: str | None) -> int | None:
     if text is None:
         return None
     try:
-        plain = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")
-        if plain[0] == "p" and plain[1:].isdecimal():
+        plain = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode("ascii")
+        if plain[0] == "p" and plain[1:].isdecimal() and int(plain[1:]) <= LARGEST:
             return int(plain[1:])
     except (binascii.Error, UnicodeDecodeError, IndexError, ValueError):
         pass

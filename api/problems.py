@@ -63,6 +63,11 @@ def problem(status: int, code: str, detail: str, *, headers: dict[str, str] | No
     return JSONResponse(body, status, headers=headers, media_type="application/problem+json")
 
 
+def internal() -> JSONResponse:
+    """What is said of an error that nobody foresaw."""
+    return problem(500, "internal", "Something went wrong here; it was logged.")
+
+
 def install(app: FastAPI) -> None:
     """Makes every error of the API a problem document; what was not foreseen says nothing of its inside."""
 
@@ -81,8 +86,9 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:
         headers = dict(error.headers) if error.headers else None
-        return problem(error.status_code, f"http.{error.status_code}", str(error.detail), headers=headers)
+        code = "request.too_large" if error.status_code == 413 else f"http.{error.status_code}"
+        return problem(error.status_code, code, str(error.detail), headers=headers)
 
     @app.exception_handler(Exception)
     async def unforeseen(_: Request, __: Exception) -> JSONResponse:
-        return problem(500, "internal", "Something went wrong here; it was logged.")
+        return internal()

@@ -230,7 +230,7 @@ class Registry(Commands):
         await self.log.execute(token_stream(digest), grants.evolve_token, decide, origin)
 
     def token_of(self, secret: str, kind: TokenKind) -> Token:
-        """The credential with this secret. Raises NotSignedIn where it is unknown, of another kind, ended or expired."""
+        """The credential with this secret. Raises NotSignedIn where it is unknown, of another kind or over."""
         with self.views.reading() as db:
             token = self.views.directory.token(db, digest_of(secret))
         if token is None or token.kind is not kind or token.ended or self.clock.now() >= token.valid_until:
@@ -244,7 +244,7 @@ class Registry(Commands):
             rule_pack_stream(pack.rule_pack_id),
             rulepacks.evolve,
             lambda state: rulepacks.adopt(state, pack),
-            self.origin(actor, None, rule_pack_id=pack.rule_pack_id),
+            self.origin(actor, None, pack.rule_pack_id),
         )
         return Done(id=pack.rule_pack_id, position=recorded[-1].position if recorded else 0)
 

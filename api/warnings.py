@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from api import capmap
 from api.auth import O_, A, S, V
 from api.commands import Actor
-from api.paging import cursor, uncursor
+from api.paging import LARGEST, cursor, uncursor
 from api.schemas import (
     CancelIn,
     Command,
@@ -111,7 +111,11 @@ async def cancel(warning_id: str, body: CancelIn, actor: A, once: O_, version: V
 def export(warning_id: str, actor: A, s: S) -> Response:
     """The warning as CAP 1.2."""
     row = visible(s, actor, warning_id)
-    return Response(capmap.cap_of(row, sender=capmap.SENDER), media_type="application/cap+xml")
+    parent: dict[str, Any] | None = None
+    if row["updates"]:
+        with s.views.reading() as db:
+            parent = s.views.warnings.one(db, row["updates"])
+    return Response(capmap.cap_of(row, sender=capmap.SENDER, parent=parent), media_type="application/cap+xml")
 
 
 @router.get("/{warning_id}/tree")
@@ -140,7 +144,7 @@ def deliveries(
     visible(s, actor, warning_id)
     s.desk.allow(actor, Action.RELAY_READ, [top_node(s)])
     shard, _, index = (after or "").partition(".")
-    if after and not index.isdecimal():
+    if after and not (index.isdecimal() and int(index) <= LARGEST):
         raise InvalidInput("page.cursor", "This cursor is not one of ours.")
     with s.views.reading() as db:
         rows = s.views.deliveries.page(db, warning_id, after=(shard, int(index) if index else -1), limit=limit + 1)
@@ -151,12 +155,12 @@ def deliveries(
 
 
 async def limited(request: Request, most: int) -> bytes:
-    """The body, at most `most` bytes. Raises InvalidInput for a longer one before it is all read."""
+    """The body, at most `most` bytes. Raises HTTPException (413) for a longer one before it is all read."""
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
         if size > most:
-            raise InvalidInput("request.too_large", f"The body has over {most} bytes.")
+            raise HTTPException(413, f"The body has over {most} bytes.")
         parts.append(part)
     return b"".join(parts)
 

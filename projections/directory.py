@@ -79,6 +79,7 @@ class Directory(Projection):
             Column("pack", Json, nullable=False),
         )
         self._hierarchy: tuple[int, Hierarchy] | None = None
+        self._packs: tuple[int, list[RulePack]] | None = None
 
     def apply(self, events: Sequence[Recorded], db: Connection) -> None:
         people = _People(self, db)
@@ -125,18 +126,20 @@ class Directory(Projection):
 
     def rule_pack(self, db: Connection, at: datetime) -> RulePack | None:
         """The pack in force at a moment: the latest adopted of those."""
-        rows = db.execute(select(self.rule_packs.c.pack).order_by(self.rule_packs.c.position.desc())).scalars()
-        for fields in rows:
-            pack = msgspec.convert(fields, RulePack)
-            if pack.in_force(at):
-                return pack
-        return None
+        return next((pack for pack in self._rule_packs(db) if pack.in_force(at)), None)
 
-    def rule_pack_by_id(self, db: Connection, rule_pack_id: str) -> RulePack | None:
-        """The pack that something was decided under, whatever is in force now."""
+    def rule_pack_by_id(self, db: Connection, rule_pack_id: str | None) -> RulePack | None:
+        """The pack that a decision was taken under, in force or not: what was decided is never judged anew."""
+        return next((pack for pack in self._rule_packs(db) if pack.rule_pack_id == rule_pack_id), None)
+
+    def _rule_packs(self, db: Connection) -> list[RulePack]:
+        """All packs, the latest first; read again only when one was added."""
         r = self.rule_packs.c
-        fields = db.execute(select(r.pack).where(r.rule_pack_id == rule_pack_id)).scalar()
-        return None if fields is None else msgspec.convert(fields, RulePack)
+        latest = db.execute(select(r.position).order_by(r.position.desc()).limit(1)).scalar() or 0
+        if self._packs is None or self._packs[0] != latest:
+            rows = db.execute(select(r.pack).order_by(r.position.desc())).scalars()
+            self._packs = (latest, [msgspec.convert(fields, RulePack) for fields in rows])
+        return self._packs[1]
 
     def person(self, db: Connection, person_id: str) -> Person | None:
         query = select(self.people).where(self.people.c.person_id == person_id, self.people.c.to_position.is_(None))

@@ -242,8 +242,6 @@ class Views:
                 on_batch(at)
             if self._current[name] is fresh:
                 break
-        with self._writing, self._writer.begin() as db:
-            old.metadata.drop_all(db)
 
     # Comparing -------------------------------------------------------------------------------------------------------
 

@@ -93,7 +93,10 @@ class Planner:
     async def plan(self, trigger: dict[str, Any]) -> None:
         """Plans one trigger to its end; planning it again changes nothing."""
         origin = Origin(
-            actor="system:planner", correlation_id=trigger["correlation_id"], causation_id=trigger["event_id"]
+            actor="system:planner",
+            correlation_id=trigger["correlation_id"],
+            causation_id=trigger["event_id"],
+            rule_pack_id=await asyncio.to_thread(self._rules, trigger["warning_id"]),
         )
         if trigger["kind"] in ENDS:
             await self._stop_sending(trigger["warning_id"], origin)
@@ -112,6 +115,11 @@ class Planner:
             recipients=made.recipients,
             as_of=position,
         )
+
+    def _rules(self, warning_id: str) -> str | None:
+        with self._views.reading() as db:
+            row = self._views.warnings.one(db, warning_id)
+        return row["rule_pack_id"] if row else None
 
     async def _append_new(self, appends: Sequence[Append], origin: Origin) -> None:
         try:

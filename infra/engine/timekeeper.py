@@ -67,10 +67,20 @@ class Timekeeper:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
 
+    def _rules(self, warning_id: str) -> str | None:
+        """The rules that the warning was released under: its escalation goes by them, whatever came later."""
+        with self._views.reading() as db:
+            row = self._views.warnings.one(db, warning_id)
+        return row["rule_pack_id"] if row else None
+
     async def _fire(self, timer: dict[str, Any]) -> int:
         """Acts on a timer; the position of what it wrote, 0 where nothing was left to do."""
         warning_id, now = timer["warning_id"], self._clock.now()
-        origin = Origin(actor=ACTOR, correlation_id=f"timer-{warning_id}")
+        origin = Origin(
+            actor=ACTOR,
+            correlation_id=f"timer-{warning_id}",
+            rule_pack_id=await asyncio.to_thread(self._rules, warning_id),
+        )
         if timer["kind"] == ESCALATE:
             written = await self._log.execute(
                 relay_stream(warning_id, timer["node_id"]),

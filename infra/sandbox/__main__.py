@@ -31,6 +31,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--inbound-url", help="where replies to text messages are posted")
     parser.add_argument("--discard", "--quiet-store", action="store_true", help="count messages, do not keep them")
     parser.add_argument("--count", action="store_true", help="also count for each recipient")
+    parser.add_argument("--no-callbacks", action="store_true", help="take text messages and never report on them")
     return parser
 
 
@@ -50,6 +51,7 @@ async def serve(options: argparse.Namespace) -> None:
         inbound_url=options.inbound_url,
         discard=options.discard,
         count=options.count,
+        callbacks=not options.no_callbacks,
         stats=stats,
     )
     stop = asyncio.Event()

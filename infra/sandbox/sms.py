@@ -51,7 +51,10 @@ class SmsMessage(msgspec.Struct, frozen=True):
 
 
 class SandboxSms:
-    """The gateway. `account_sid` and `auth_token` are what clients must send and callbacks are signed with."""
+    """The gateway. `account_sid` and `auth_token` are what clients must send and callbacks are signed with.
+
+    Without `callbacks` it takes messages and never reports on them.
+    """
 
     def __init__(
         self,
@@ -64,6 +67,7 @@ class SandboxSms:
         inbound_url: str | None = None,
         discard: bool = False,
         count: bool = False,
+        callbacks: bool = True,
         stats: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
         self.account_sid = account_sid
@@ -73,6 +77,7 @@ class SandboxSms:
         self.script = Script()
         self.callbacks_posted = 0
         self.callbacks_lost = 0
+        self._callbacks = callbacks
         self._auth_token = auth_token
         self._authorization = aiohttp.encode_basic_auth(account_sid, auth_token)
         self._validator = RequestValidator(auth_token)  # type: ignore[no-untyped-call]
@@ -167,7 +172,7 @@ class SandboxSms:
                 return _problem(behaviour.code or 500, 20500)
         message = SmsMessage("SM" + secrets.token_hex(16), to, sender, body, datetime.now(UTC))
         self.tally.add(to, message)
-        if callback:
+        if callback and self._callbacks:
             self._enqueue(callback, message, behaviour)
         match behaviour.kind:
             case Kind.HANG:

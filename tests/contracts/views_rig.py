@@ -18,6 +18,7 @@ sys.path.append(str(Path(__file__).parents[1] / "engine"))
 
 from house import EMAIL, NOW, SMS, House, actor, content, house, personal, phone_of
 
+from api.commands import Once
 from domain.answers import Answer
 from domain.cases import ActionKind, Place
 from domain.events import Recorded
@@ -131,4 +132,8 @@ async def _others(h: House) -> None:
     ]
     last = h.clock.now() + timedelta(hours=2)
     await h.told(Level.RED, target="madrid", event="Quake", expires_at=last)
-    await h.draft(Level.BLUE, event="Draft", expires_at=last)
+    h.notifiers[SMS].answers["village-liaison"] = [{"outcome": Outcome.DEFERRED, "reason": Reason.PROVIDER_BUSY}]
+    storm = await h.told(Level.RED, target="village", event="Storm", expires_at=last)
+    await h.desk.cancel(actor("officer1"), storm, reason="it passed by")
+    once = Once(key="k1", fingerprint="f1")
+    await h.desk.draft(actor("officer1"), content(Level.BLUE, event="Draft", expires_at=last), once=once)

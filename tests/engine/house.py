@@ -195,7 +195,7 @@ class House:
     async def until(self, condition: Callable[[], Any], seconds: float = 15) -> None:
         async with asyncio.timeout(seconds):
             while not await asyncio.to_thread(condition):  # noqa: ASYNC110  the engine works in tasks and threads
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.01)
 
     def _idle(self) -> bool:
         stores, now = self.stores, self.clock.now()

@@ -26,7 +26,7 @@ async def test_an_extreme_shard_starts_while_the_normal_lane_hangs(tmp_path):
 
         await h.until(lambda: under_way() >= 32)
         extreme = await h.release(Level.RED, event="Extreme")
-        await h.until(lambda: set(h.sent()) >= MILAN)
+        await h.until(lambda: set(h.sent()) >= MILAN and h.rows(extreme, "milan-zh"))
 
         assert under_way() >= 32
         assert h.rows(extreme, "milan-zh")[0][0] is Outcome.ACCEPTED

@@ -7,8 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 import structlog
 from town import Town, town
+
+SHARED = pytest.mark.asyncio(loop_scope="module")
 
 
 class Errors:
@@ -34,5 +37,20 @@ def errors(caplog: pytest.LogCaptureFixture) -> Iterator[Errors]:
 
 @pytest.fixture
 async def the_town(tmp_path: Path) -> AsyncIterator[Town]:
+    """A town of the test's own."""
     async with town(tmp_path / "data") as made:
         yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def _one_town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
+    async with town(tmp_path_factory.mktemp("town") / "data") as made:
+        yield made
+
+
+@pytest_asyncio.fixture(name="town", loop_scope="module")
+async def shared_town(_one_town: Town) -> AsyncIterator[Town]:
+    """The town that the tests of a module share; they do not move its clock. They need `SHARED` as their mark."""
+    yield _one_town
+    await _one_town.quiet()
+    assert _one_town.unread() == []

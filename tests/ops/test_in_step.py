@@ -7,9 +7,11 @@ import tomllib
 
 import pytest
 
+import infra.log.mapper  # noqa: F401  registers every topic
 from api.app import VERSION
+from domain.events import known_topics
 from infra.openapi import description
-from tests.ops import locks
+from tests.ops import locks, outcomes
 
 ROOT = locks.ROOT
 
@@ -32,7 +34,8 @@ def test_the_version_is_one_and_the_changelog_speaks_of_it() -> None:
     with (ROOT / "pyproject.toml").open("rb") as file:
         version = tomllib.load(file)["project"]["version"]
     assert version == VERSION
-    sections = re.findall(r"^## \[?([^\]\s]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^## \[?([^\]\s]+)", changelog, re.MULTILINE)
     assert version in sections or "Unreleased" in sections
 
 
@@ -46,4 +49,14 @@ def test_the_lower_bound_of_python_is_the_one_that_is_checked() -> None:
     assert project["project"]["requires-python"] == ">=3.11"
     assert project["tool"]["ruff"]["target-version"] == "py311"
     assert project["tool"]["mypy"]["python_version"] == "3.11"
-    assert "version_info < (3, 11)" in (ROOT / "Makefile").read_text()
+    assert "version_info < (3, 11)" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_the_table_of_events_names_every_topic_and_no_other() -> None:
+    table = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"\| `([a-z]+\.[a-z_]+\.v\d+)` \|", table)
+    assert sorted(named) == sorted(known_topics())
+
+
+def test_what_outcomes_mean_is_written_as_it_is() -> None:
+    assert outcomes.TARGET.read_text(encoding="utf-8") == outcomes.page(), "make outcomes writes it anew"

@@ -1,0 +1,220 @@
+"""A whole fan-out with everything that makes it durable, against a bare loop over the same library.
+
+The bare loop renders before the clock starts, keeps nothing and asks nobody: what is left is the library, the loopback
+and the sink, which both share. Runs alternate, so that what else the machine does falls on both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import aiohttp
+import aiosmtplib
+import http_ece
+import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from py_vapid import Vapid02
+from twilio.http.async_http_client import AsyncTwilioHttpClient
+from twilio.rest import Client
+
+from domain.people import Channel
+from notifiers.channel import Notifier, Rendered
+from notifiers.email import EmailNotifier, EmailSettings
+from notifiers.mime import Letter, sender_address
+from notifiers.sms import SmsNotifier, SmsSettings
+from notifiers.webpush import WebPushNotifier, WebPushSettings, topic
+from tests.bench.figures import Figure, figure
+from tests.bench.rig import ACCOUNT, TOKEN, Sink, fan_out, installation, sink
+
+PEOPLE = 3000
+ROUNDS = 3
+CONNECTIONS = 8  # to the mail server
+REQUESTS = 64  # in flight, to the providers that speak HTTP
+SENDER = "duty@fao.example"
+LINK = "http://127.0.0.1:1/a/" + "x" * 40
+TEXT = (
+    "红色预警: 洪水红色预警 请撤到高处。 平安请回复1，需要帮助请回复2，或打开 " + LINK + " 热线 12308"
+)  # what a recipient of the durable run gets
+
+Bare = Callable[[], Awaitable[None]]
+
+
+async def _compared(
+    name: str, channel: Channel, notifier: Notifier, bare: Bare, address: Callable[[int], dict]
+) -> Figure:  # type: ignore[type-arg]
+    async with installation(channel, PEOPLE, {channel: notifier}, address) as runtime:
+        await bare()
+        await fan_out(runtime, PEOPLE)  # connections are open and code is warm from here on
+        pairs = []
+        for _ in range(ROUNDS):
+            began = time.perf_counter()
+            await bare()
+            ceiling = PEOPLE / (time.perf_counter() - began)
+            pairs.append((await fan_out(runtime, PEOPLE), ceiling))
+    return figure(name, "recipients/s", pairs)
+
+
+async def _spread(width: int, one: Callable[[int], Awaitable[None]]) -> None:
+    numbers = iter(range(PEOPLE))
+
+    async def worker() -> None:
+        for n in numbers:
+            await one(n)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(width):
+            group.create_task(worker())
+
+
+# Email ---------------------------------------------------------------------------------------------------------------
+
+
+def _mail_of(n: int) -> str:
+    return f"person-{n:05d}@people.example"
+
+
+async def email() -> Figure:
+    with sink() as to:
+        host, port = to.smtp
+        notifier = EmailNotifier(
+            EmailSettings(host=host, port=port, sender=SENDER, tls="none", connections=CONNECTIONS)
+        )
+        mails = _mails()
+        lines = [aiosmtplib.SMTP(hostname=host, port=port, start_tls=False) for _ in range(CONNECTIONS)]
+        for line in lines:
+            await line.connect()
+
+        async def bare() -> None:
+            idle = list(lines)
+
+            async def one(n: int) -> None:
+                line = idle.pop()
+                await line.sendmail(SENDER, [_mail_of(n)], mails[n])
+                idle.append(line)
+
+            await _spread(CONNECTIONS, one)
+
+        try:
+            return await _compared("email.durable", Channel.EMAIL, notifier, bare, lambda n: {"email": _mail_of(n)})
+        finally:
+            for line in lines:
+                line.close()
+
+
+def _mails() -> list[bytes]:
+    """Mails of the size that the durable run sends, ready to go."""
+    rendered = Rendered(
+        language="zh-CN", subject="红色预警: 洪水红色预警", text=f"{TEXT}\n{'河水上涨。' * 20}", html=TEXT, short=TEXT
+    )
+    letter = Letter(
+        rendered,
+        sender=sender_address(SENDER, "烽火 Fenghuo"),
+        message_domain="fao.example",
+        date=datetime.now(UTC),
+        unsubscribe="",
+        longest_link=len(LINK),
+    )
+    mails = [letter.for_recipient(_mail_of(n), f"{'0' * 32}.{n}", LINK, eight_bit=True) for n in range(PEOPLE)]
+    return [mail for mail in mails if mail is not None]
+
+
+# SMS -----------------------------------------------------------------------------------------------------------------
+
+
+def _phone_of(n: int) -> str:
+    return f"+39347{n:07d}"
+
+
+async def sms() -> Figure:
+    with sink() as to:
+        number = "+15005550006"
+        notifier = SmsNotifier(
+            SmsSettings(account_sid=ACCOUNT, auth_token=TOKEN, sender=number, base_url=to.sms, concurrency=REQUESTS)
+        )
+        client = Client(ACCOUNT, TOKEN, http_client=AsyncTwilioHttpClient(), environment={"TWILIO": ""})
+        client.api.base_url = to.sms
+
+        async def one(n: int) -> None:
+            await client.messages.create_async(
+                to=_phone_of(n),
+                from_=number,
+                body=TEXT,
+                validity_period=3600,
+                status_callback=f"http://127.0.0.1:1/callbacks/sms/{'0' * 32}/{n}",
+            )
+
+        try:
+            return await _compared(
+                "sms.durable",
+                Channel.SMS,
+                notifier,
+                lambda: _spread(REQUESTS, one),
+                lambda n: {"phone": _phone_of(n)},
+            )
+        finally:
+            await client.http_client.close()
+
+
+# Web push ------------------------------------------------------------------------------------------------------------
+
+
+async def webpush() -> Figure:
+    with sink() as to:
+        key = Vapid02()
+        key.generate_keys()
+        raw = key.private_key.private_numbers().private_value.to_bytes(32, "big")
+        notifier = WebPushNotifier(
+            WebPushSettings(
+                vapid_key=base64.urlsafe_b64encode(raw).decode().rstrip("="),
+                contact="mailto:duty@fao.example",
+                allowed_origins=frozenset({to.push}),
+                concurrency=REQUESTS,
+            )
+        )
+        browser = ec.generate_private_key(ec.SECP256R1()).public_key()
+        public = browser.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        secret = bytes(range(16))
+        keys = {"p256dh": _encoded(public), "auth": _encoded(secret)}
+        connector = aiohttp.TCPConnector(limit=REQUESTS)
+        async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as http:
+            authorization = key.sign({"aud": to.push, "sub": "mailto:duty@fao.example"})["Authorization"]
+            headers = {
+                "TTL": "3600",
+                "Urgency": "high",
+                "Content-Encoding": "aes128gcm",
+                "Authorization": authorization,
+            }
+
+            async def one(n: int) -> None:
+                payload = {"title": "红色预警", "body": TEXT, "url": LINK, "tag": f"{'0' * 32}.{n}"}
+                content = http_ece.encrypt(
+                    msgspec.json.encode(payload),
+                    private_key=ec.generate_private_key(ec.SECP256R1()),
+                    dh=public,
+                    auth_secret=secret,
+                    version="aes128gcm",
+                )
+                named = {**headers, "Topic": topic(payload["tag"])}
+                async with http.post(_endpoint(to, n), data=content, headers=named) as answer:
+                    await answer.read()
+
+            return await _compared(
+                "webpush.durable",
+                Channel.WEBPUSH,
+                notifier,
+                lambda: _spread(REQUESTS, one),
+                lambda n: {"push": {"endpoint": _endpoint(to, n), "keys": keys}},
+            )
+
+
+def _endpoint(to: Sink, n: int) -> str:
+    return f"{to.push}/push/browser-{n:05d}"
+
+
+def _encoded(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")

@@ -1,0 +1,60 @@
+"""Alive, ready and counted: what supervisors and Prometheus are told, and that it names nobody."""
+
+from __future__ import annotations
+
+import asyncio
+
+from conftest import Errors
+from prometheus_client.parser import text_string_to_metric_families
+from town import PEOPLE, TREE, Town, mail_of, phone_of
+
+
+def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def test_a_running_program_is_alive_and_ready(the_town: Town) -> None:
+    alive, ready = await the_town.http.get("/healthz"), await the_town.http.get("/readyz")
+    assert (alive.status_code, alive.json()) == (200, {"alive": True})
+    assert (ready.status_code, ready.json()) == (200, {"ready": True, "lag": 0})
+
+
+async def test_a_part_that_ended_is_said(the_town: Town, errors: Errors) -> None:
+    task = next(t for t in asyncio.all_tasks() if t.get_name() == "timekeeper")
+    task.cancel()
+    await asyncio.wait([task])
+    alive, ready = await the_town.http.get("/healthz"), await the_town.http.get("/readyz")
+    assert (alive.status_code, alive.json()) == (503, {"alive": False})
+    assert (ready.status_code, ready.json()["ready"]) == (503, False)
+
+
+async def test_metrics_count_and_name_nobody(the_town: Town) -> None:
+    warning_id = await the_town.release()
+    await the_town.quiet()
+    the_town.read_all()
+    assert (await the_town.get("officer1", "/v1/warnings/none")).status_code == 404
+    answer = await the_town.http.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    found = samples(answer.text)
+
+    assert found["fenghuo_log_position", ()] == the_town.stores.log.last_position_now()
+    assert found["fenghuo_views_lag_events", ()] == 0
+    assert found["fenghuo_http_requests_total", (("method", "GET"), ("status", "404"))] == 1
+    assert found["fenghuo_http_requests_total", (("method", "POST"), ("status", "201"))] == 1
+    personal = [p for p in PEOPLE] + [phone_of(p) for p in PEOPLE] + [mail_of(p) for p in PEOPLE]
+    assert [word for word in [*personal, warning_id, "Name of"] if word in answer.text] == []
+    assert {name for _, labels in found for name, _ in labels} <= {"method", "status", "channel", "outcome", "le"}
+    assert not {value for _, labels in found for _, value in labels} & {node.node_id for node in TREE}
+
+
+async def test_messages_are_counted_by_channel_and_outcome(the_town: Town) -> None:
+    await the_town.release()
+    await the_town.quiet()
+    the_town.read_all()
+    found = samples((await the_town.http.get("/metrics")).text)
+    counted = {dict(labels)["channel"]: n for (name, labels), n in found.items() if name == "fenghuo_messages_total"}
+    assert counted == {"sms": 5, "email": 3, "webpush": 2}
