@@ -44,7 +44,7 @@ def create_app(
         openapi_url="/openapi.json",
         responses={
             status: {"description": problems.TITLES[status], "content": {"application/problem+json": {}}}
-            for status in (401, 403, 404, 409, 412, 422, 503)
+            for status in (400, 401, 403, 404, 409, 412, 413, 422, 503)
         },
     )
     app.state.services = services

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 
 from api.auth import S
 from domain.errors import FenghuoError
@@ -30,7 +30,7 @@ async def ready(s: S) -> JSONResponse:
     return JSONResponse({"ready": fine, "lag": lag}, 200 if fine else 503)
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(s: S) -> Response:
     """Counters and gauges in Prometheus' text form; no labels that name a person or a warning."""
     return Response(generate_latest(s.metrics), media_type=CONTENT_TYPE_LATEST)

@@ -14,6 +14,7 @@ import msgspec
 import uvicorn
 from fastapi import FastAPI
 
+from api.health import Meters
 from domain.errors import Unreachable
 from infra import wiring
 from infra.config import EmailConfig, Settings, SmsConfig, WebPushConfig
@@ -99,8 +100,9 @@ async def serving(settings: Settings, stores: Stores) -> AsyncIterator[Serving]:
         with _listen(settings.host, settings.port) as listener:
             port = int(listener.getsockname()[1])
             url = wiring.public_url(settings, port)
-            runtime = Runtime(stores, wiring.channels(pointed, stores), url)
-            app = wiring.application(pointed, stores, runtime)
+            meters = Meters()
+            runtime = Runtime(stores, wiring.counted(wiring.channels(pointed, stores), meters), url)
+            app = wiring.application(pointed, stores, runtime, meters)
             config = uvicorn.Config(
                 app,
                 log_level="warning",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import secrets
+from collections.abc import Sequence
 
 from fastapi import FastAPI
+from prometheus_client import Counter
 
 from api.app import create_app
 from api.health import Meters
@@ -14,7 +16,7 @@ from domain.people import Channel
 from infra.config import Settings
 from infra.runtime import Runtime, Stores
 from notifiers.absent import AbsentNotifier
-from notifiers.channel import Notifier
+from notifiers.channel import Delivery, Notifier, Rendered, Result
 from notifiers.email import EmailNotifier, EmailSettings
 from notifiers.sms import SmsNotifier, SmsSettings
 from notifiers.webpush import WebPushNotifier, WebPushSettings
@@ -69,6 +71,29 @@ def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:
     return found
 
 
+class Counted:
+    """A channel whose outcomes are counted for Prometheus."""
+
+    def __init__(self, notifier: Notifier, messages: Counter) -> None:
+        self.channel = notifier.channel
+        self.chunk = notifier.chunk
+        self._notifier = notifier
+        self._messages = messages
+
+    async def send(self, rendered: Rendered, deliveries: Sequence[Delivery]) -> list[Result]:
+        results = await self._notifier.send(rendered, deliveries)
+        for result in results:
+            self._messages.labels(self.channel.value, result.outcome.value).inc()
+        return results
+
+    async def close(self) -> None:
+        await self._notifier.close()
+
+
+def counted(notifiers: dict[Channel, Notifier], meters: Meters) -> dict[Channel, Notifier]:
+    return {channel: Counted(notifier, meters.sent) for channel, notifier in notifiers.items()}
+
+
 def vapid_key(stores: Stores) -> str:
     """The installation's own web push key (RFC 8292), derived from a secret of the vault."""
     number = int.from_bytes(stores.vault.secret("vapid", 48), "big") % (P256_ORDER - 1) + 1
@@ -95,9 +120,9 @@ def services(settings: Settings, stores: Stores, runtime: Runtime, meters: Meter
     )
 
 
-def application(settings: Settings, stores: Stores, runtime: Runtime) -> FastAPI:
+def application(settings: Settings, stores: Stores, runtime: Runtime, meters: Meters | None = None) -> FastAPI:
     """The HTTP application of a running installation."""
-    meters = Meters()
+    meters = meters or Meters()
     meters.position.set_function(lambda: float(stores.log.last_position_now()))
     meters.lag.set_function(lambda: float(stores.log.last_position_now() - stores.views.position))
     return create_app(services(settings, stores, runtime, meters), meters)

@@ -60,7 +60,8 @@ def run() -> None:
     try:
         app()
     except FenghuoError as error:
-        err.print(f"fenghuo: {error} [{error.code}]", markup=False)
+        said = " ".join(str(error).split())  # one line, also where a database said it in several
+        err.print(f"fenghuo: {said} [{error.code}]", markup=False, soft_wrap=True)
         status = error.exit_status
     except KeyboardInterrupt:
         status = 130

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from given import DRAFTED, EXPIRES, HIERARCHY, PACK, RELEASED, person, warning
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain import planning
@@ -139,6 +139,7 @@ audiences = st.lists(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(audiences, st.randoms(use_true_random=False))
 def test_planning_again_in_any_order_gives_the_same_shards(audience, random):
     shuffled = audience.copy()
@@ -147,6 +148,7 @@ def test_planning_again_in_any_order_gives_the_same_shards(audience, random):
     assert plan(shuffled) == plan(audience)
 
 
+@settings(max_examples=50, deadline=None)
 @given(audiences)
 def test_everybody_is_in_the_plan_once_for_each_channel(audience):
     shards = plan(audience)

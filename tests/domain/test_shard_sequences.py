@@ -73,7 +73,7 @@ def play(sequence) -> list[Event]:
     return events
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(steps, max_size=25))
 def test_every_recipient_is_waiting_or_settled_and_open_is_what_has_an_intent_without_outcome(sequence):
     events = play(sequence)
@@ -94,7 +94,7 @@ def test_every_recipient_is_waiting_or_settled_and_open_is_what_has_an_intent_wi
         assert (True, set()) == (state.open <= state.due.keys(), set(state.ready(NOW.replace(year=2030))) & opened)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(steps, max_size=25))
 def test_no_intent_follows_a_stop(sequence):
     kinds = [type(event) for event in play(sequence)]
@@ -103,7 +103,7 @@ def test_no_intent_follows_a_stop(sequence):
     assert (kinds[kinds.index(ShardStopped) :].count(ChunkIntended) if ShardStopped in kinds else 0) == 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(steps, max_size=25))
 def test_attempts_are_counted_one_by_one(sequence):
     attempts: dict[int, list[int]] = {}

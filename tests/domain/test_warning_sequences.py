@@ -65,7 +65,7 @@ class Warnings:
         raise AssertionError(command)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(sequences)
 def test_nothing_happens_after_the_end_and_every_prefix_folds(sequence):
     all_of_them = Warnings()

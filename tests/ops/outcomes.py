@@ -24,10 +24,10 @@ receipt says so. Is it certain that nothing was taken? Then it is *refused* wher
 *deferred* where it can. Is neither certain? Then it is *unknown*: it may be on its way, and it is sent again, because a
 repeat does less harm than silence.
 
-Wrong credentials settle nobody at once, since an operator can mend them while the warning is valid: up to {credentials}
-attempts. Faults on the provider's side get up to {error}, everything else that is deferred or unknown up to {most}.
-Attempts are about {first:.0f} seconds apart at first and {longest:.0f} in the end, more where the provider asks for it, and
-none comes after the warning's validity (`notifiers/retry.py`).
+Wrong credentials settle nobody at once, since an operator can mend them while the warning is valid: {credentials}
+attempts. Faults on the provider's side get {error} at the most, whatever else is deferred or unknown {most}. The first
+wait is about {first:.0f} seconds, the longest about {longest:.0f}, and more where the provider asks for it; nothing is
+tried after the warning's validity (`notifiers/retry.py`).
 """
 
 SMS = """\
@@ -39,8 +39,8 @@ By HTTP status and the provider's error code (`notifiers/sms.py`). Of 429 and 5x
 CALLBACKS = """\
 ## SMS: what callbacks say later
 
-`delivered` and `read` are *delivered*; `canceled` is refused as `stopped`; `undelivered` and `failed` are *refused*, for
-the reason that their error code gives. Other states change nothing.
+`delivered` and `read` are *delivered*; `canceled` is refused as `stopped`; `undelivered` and `failed` are *refused*,
+for the reason that their error code gives. Other states change nothing.
 """
 
 EMAIL = """\
@@ -100,7 +100,8 @@ def email() -> str:
     def rows(phase: int, replies: Iterable[str]) -> list[tuple[str, Meaning]]:
         return [(reply, reply_meaning(int(reply[:3]), reply[4:], phase)) for reply in replies]
 
-    replies = ("421", "451", "452", "530", "535", "550", "552", "554", "550 5.1.1", "550 5.2.1", "552 5.2.2", "550 5.7.1")
+    bare = ("421", "451", "452", "530", "535", "550", "552", "554")
+    replies = (*bare, "550 5.1.1", "550 5.2.1", "552 5.2.2", "550 5.7.1")
     return "\n".join(
         f"Answer to {name}:\n\n{table('Reply', rows(phase, replies))}"
         for phase, name in ((1, "MAIL"), (2, "RCPT"), (3, "DATA"))
@@ -110,7 +111,10 @@ def email() -> str:
 def push() -> str:
     statuses = (400, 401, 403, 404, 406, 408, 410, 413, 429, 500, 502)
     rows: list[tuple[str, Meaning]] = [(str(status), status_meaning(status, says_when=False)) for status in statuses]
-    rows += [("503 with Retry-After", status_meaning(503, says_when=True)), ("503", status_meaning(503, says_when=False))]
+    rows += [
+        ("503 with Retry-After", status_meaning(503, says_when=True)),
+        ("503", status_meaning(503, says_when=False)),
+    ]
     return table("Status", rows)
 
 
