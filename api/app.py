@@ -12,11 +12,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import callbacks, cases, feed, health, problems, public, relays, warnings
 from api.auth import session_person
 from api.health import Meters
+from api.pages import i18n
 from api.pages.live import Hub
 from api.pages.model import Who
 from api.pages.routes import console
 from api.pages.source import Desk as PagesDesk
-from api.pages.source import Source
+from api.pages.source import Source, label
 from api.services import Services
 
 TITLE = "Fenghuo 烽火"
@@ -122,7 +123,8 @@ def who(services: Services, request: Request) -> Who:
     """Who looks at the console. Raises NotSignedIn."""
     person_id = session_person(request, services)
     may = services.desk.may_anywhere(person_id)
-    with services.views.reading() as db:
-        person = services.views.directory.person(db, person_id)
-    label = f"{person.role.value.replace('_', ' ')} {person_id[:6]}" if person else person_id
-    return Who(person_id=person_id, label=label, may=frozenset(action.value for action in may))
+    return Who(
+        person_id=person_id,
+        label=label(services, person_id, i18n.choose(request)),
+        may=frozenset(action.value for action in may),
+    )

@@ -157,20 +157,21 @@ class Source:
             level=row["level"],
             status=row["status"],
             event=content.event,
-            drafted_by=self._name(row["authors"][0], language),
-            released_by=self._name(row["released_by"], language) if row["released_by"] else None,
+            drafted_by=label(self._s, row["authors"][0], language),
+            released_by=label(self._s, row["released_by"], language) if row["released_by"] else None,
             effective_at=content.effective_at,
             expires_at=content.expires_at,
             updates=row["updates"],
             position=row["position"],
         )
 
-    def _name(self, person_id: str, language: str) -> str:
-        """A person's role and the start of their id: a name would have to be opened, and every opening is an event."""
-        with self._s.views.reading() as db:
-            person = self._s.views.directory.person(db, person_id)
-        role = ROLES.get(person.role, ("", "")) if person else ("", "")
-        return f"{role[0 if language == 'zh' else 1]} {person_id[:6]}".strip()
+
+def label(s: Services, person_id: str, language: str) -> str:
+    """A person's role and the start of their id: a name would have to be opened, and every opening is an event."""
+    with s.views.reading() as db:
+        person = s.views.directory.person(db, person_id)
+    role = ROLES.get(person.role, ("", "")) if person else ("", "")
+    return f"{role[0 if language == 'zh' else 1]} {person_id[:6]}".strip()
 
 
 class Desk:

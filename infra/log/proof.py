@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,6 +37,7 @@ class Prover:
 
     def __init__(self, folder: Path, log: EventLog, vault: FileVault) -> None:
         self._log = log
+        self._using = threading.RLock()  # one connection for all threads: nobody closes it under another
         self._key = Ed25519PrivateKey.from_private_bytes(vault.secret("log-signing-key"))
         public = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         self.verifier = VerifierKey(ORIGIN, public)

@@ -12,8 +12,19 @@ from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteConnection, SQ
 from domain.errors import Unreachable
 
 
+CLOSE_S = 10.0  # how long closing waits for those who still read
+
+
 class _Pool(SQLiteConnectionPool):
     """The library's pool with `synchronous=FULL` said aloud: an accepted event survives the loss of power."""
+
+    def close(self) -> None:
+        """Waits for threads that still read: a connection that is closed under one of them crashes the program."""
+        with self._put_condition:  # held to the end, so that nobody gets a connection in between
+            if not self.closed:
+                self._put_condition.wait_for(lambda: not self._in_use, CLOSE_S)
+                self._in_use.clear()  # one that is stuck is left to the end of the process
+            super().close()
 
     def _create_connection(self) -> SQLiteConnection:
         connection = super()._create_connection()
