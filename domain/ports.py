@@ -85,6 +85,9 @@ class Vault(Protocol):
     def open(self, sealed: Sealed) -> dict[str, Any] | None:
         """What was sealed; None where the key was destroyed. Raises VerificationFailed where the box was altered."""
 
+    def open_all(self, boxes: Sequence[Sealed]) -> list[dict[str, Any] | None]:
+        """As `open`, for many at a time."""
+
     def prepare(self, key_ids: list[str]) -> None:
         """Makes the keys that are missing, in one go."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -44,9 +45,7 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
 
 def verify(stores: Stores, on_event: Callable[[int], None] | None = None) -> Verified:
     """Derives everything again from the log. Raises VerificationFailed with the first thing that does not fit."""
-    broken = check_sqlite(stores.folder / "log.sqlite")
-    if broken:
-        raise VerificationFailed("log.damaged", f"The log's file is damaged: {broken[0]}.", "Restore a backup.")
+    check_file(stores.folder)
     signed = stores.prover.verify(on_event)
     events, streams = _fold_all(stores)
     stores.views.catch_up(stores.log.read_now)
@@ -63,6 +62,13 @@ def verify(stores: Stores, on_event: Callable[[int], None] | None = None) -> Ver
             "Rebuild them: fenghuo views rebuild.",
         )
     return Verified(events=events, streams=streams, signed=signed, views=stored)
+
+
+def check_file(folder: Path) -> None:
+    """Raises VerificationFailed where SQLite finds the log's file damaged. To be asked before the log is opened."""
+    broken = check_sqlite(folder / "log.sqlite")
+    if broken:
+        raise VerificationFailed("log.damaged", f"The log's file is damaged: {broken[0]}.", "Restore a backup.")
 
 
 def rebuilt(stores: Stores, upto: int | None, on_batch: Callable[[int], None] | None = None) -> Views:

@@ -13,7 +13,7 @@ import hmac
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,15 @@ class FileVault:
         return Sealed(key_id=key_id, bound_to=bound_to, box=base64.b64encode(box).decode())
 
     def open(self, sealed: Sealed) -> dict[str, Any] | None:
-        key = self._key(sealed.key_id, create=False)
+        return self._opened(sealed, self._key(sealed.key_id, create=False))
+
+    def open_all(self, boxes: Sequence[Sealed]) -> list[dict[str, Any] | None]:
+        with self._lock:
+            self._notice_others()
+            keys = {box.key_id: self._known_key(box.key_id, create=False) for box in boxes}
+        return [self._opened(box, keys[box.key_id]) for box in boxes]
+
+    def _opened(self, sealed: Sealed, key: AESGCM | None) -> dict[str, Any] | None:
         if key is None:
             return None
         try:
@@ -129,24 +137,31 @@ class FileVault:
 
     def _key(self, key_id: str, *, create: bool) -> AESGCM | None:
         with self._lock:
-            version = self._db.execute("PRAGMA data_version").fetchone()[0]
-            if version != self._version:  # another process wrote, and may have destroyed a key
-                self._version = version
-                self._keys.clear()
-            if key_id in self._keys:
-                return self._keys[key_id]
+            self._notice_others()
+            return self._known_key(key_id, create=create)
+
+    def _notice_others(self) -> None:
+        """Another process that wrote may have destroyed a key: no key from before that is good any more."""
+        version = self._db.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._version:
+            self._version = version
+            self._keys.clear()
+
+    def _known_key(self, key_id: str, *, create: bool) -> AESGCM | None:
+        if key_id in self._keys:
+            return self._keys[key_id]
+        row = self._db.execute("SELECT wrapped FROM person_key WHERE key_id = ?", (key_id,)).fetchone()
+        if row is None and create:
+            self._db.execute(
+                "INSERT OR IGNORE INTO person_key VALUES (?, ?)", (key_id, self._wrap(key_id, self._random(32)))
+            )
             row = self._db.execute("SELECT wrapped FROM person_key WHERE key_id = ?", (key_id,)).fetchone()
-            if row is None and create:
-                self._db.execute(
-                    "INSERT OR IGNORE INTO person_key VALUES (?, ?)", (key_id, self._wrap(key_id, self._random(32)))
-                )
-                row = self._db.execute("SELECT wrapped FROM person_key WHERE key_id = ?", (key_id,)).fetchone()
-            key = None if row is None or row[0] is None else AESGCM(self._unwrap(key_id, row[0]))
-            if row is not None:
-                if len(self._keys) >= CACHED_KEYS:
-                    self._keys.clear()
-                self._keys[key_id] = key
-            return key
+        key = None if row is None or row[0] is None else AESGCM(self._unwrap(key_id, row[0]))
+        if row is not None:
+            if len(self._keys) >= CACHED_KEYS:
+                self._keys.clear()
+            self._keys[key_id] = key
+        return key
 
     def _wrap(self, name: str, secret: bytes) -> bytes:
         nonce = self._random(NONCE)

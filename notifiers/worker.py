@@ -8,6 +8,7 @@ again.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -21,14 +22,15 @@ from domain.ids import shard_stream
 from domain.outcomes import Outcome, Reason, Row
 from domain.people import Channel
 from domain.ports import Append, Clock, Contacts, Log, Origin, Vault
-from domain.rulepacks import LANES, Lane
+from domain.rulepacks import Lane
 from domain.shards import Purpose, Shard, ShardPlanned
 from notifiers.channel import Delivery, Notifier, Rendered, Result
 from notifiers.links import Links
 from notifiers.retry import next_try
 
 LEASE_S = 300.0
-SLOTS = 32  # shards at work at the same time, in each lane: lanes do not share them, so bulk delays nobody above
+SLOTS = 32  # shards at work at the same time in each lane and channel: bulk delays nobody above, nor a dead provider
+FLIGHT = 3  # chunks of recipients that are under way at the same time in each lane and channel: see _Flight
 ADDRESS: dict[Channel, str] = {Channel.SMS: "phone", Channel.EMAIL: "email", Channel.WEBPUSH: "push"}
 
 _log = structlog.get_logger("fenghuo.worker")
@@ -37,8 +39,8 @@ _log = structlog.get_logger("fenghuo.worker")
 class Queue(Protocol):
     """Where work comes from."""
 
-    def take(self, now: datetime, worker: str, limit: int) -> list[tuple[str, Lane]]:
-        """Shards with something to send now, highest lane first."""
+    def take(self, now: datetime, worker: str, limit: int) -> list[tuple[str, Lane, Channel]]:
+        """Shards with something to send now, highest lane first, of each lane and channel at most `limit`."""
 
     async def wait(self, now: datetime) -> None:
         """Returns when there may be more to take."""
@@ -49,6 +51,49 @@ class Texts(Protocol):
 
     async def rendered(self, plan: ShardPlanned) -> Rendered:
         """The message of a shard's batch."""
+
+
+class _Flight:
+    """Bounds how many recipients of one lane and channel are between their intent and their outcome.
+
+    After a crash all of these are in doubt and are sent to again, so there should be no more than keep the channel busy.
+    First come, first served.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._free = limit
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def begin(self, count: int) -> bool:
+        """Takes places for `count` recipients, if there are, and nobody was there before."""
+        if self._waiting or count > self._free:
+            return False
+        self._free -= count
+        return True
+
+    async def wait(self, count: int) -> None:
+        """As `begin`, and waits for its turn."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((count, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.end(count)
+            else:
+                self._waiting = deque(w for w in self._waiting if w[1] is not turn)
+                self._admit()
+            raise
+
+    def end(self, count: int) -> None:
+        self._free += count
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self._free:
+            count, turn = self._waiting.popleft()
+            self._free -= count
+            turn.set_result(None)
 
 
 class Worker:
@@ -80,7 +125,8 @@ class Worker:
         self._jitter = jitter
         self._worker_id = worker_id
         self._slots = slots
-        self._active: dict[str, tuple[asyncio.Task[None], Lane]] = {}
+        self._active: dict[str, tuple[asyncio.Task[None], tuple[Lane, Channel]]] = {}
+        self._flights: dict[tuple[Lane, Channel], _Flight] = {}
         self._freed = asyncio.Event()
         self._draining = False
         self.origin = Origin(actor="system:worker", correlation_id=f"worker-{worker_id}")
@@ -88,15 +134,15 @@ class Worker:
     async def run(self) -> None:
         while not self._draining:
             self._freed.clear()  # before looking: a slot that is freed from here on is not missed
-            free = {lane: self._slots - sum(held is lane for _, held in self._active.values()) for lane in LANES}
+            held = Counter(kind for _, kind in self._active.values())
             started = 0
-            limit = self._slots * len(LANES) + len(self._active)
             now = self._clock.now()
-            for shard_id, lane in await asyncio.to_thread(self._queue.take, now, self._worker_id, limit):
-                if shard_id not in self._active and free[lane] > 0:
-                    free[lane] -= 1
+            limit = self._slots + len(self._active)
+            for shard_id, lane, channel in await asyncio.to_thread(self._queue.take, now, self._worker_id, limit):
+                if shard_id not in self._active and held[lane, channel] < self._slots:
+                    held[lane, channel] += 1
                     started += 1
-                    self._start(shard_id, lane)
+                    self._start(shard_id, (lane, channel))
             if not started:
                 await self._pause(now)
 
@@ -120,9 +166,9 @@ class Worker:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
 
-    def _start(self, shard_id: str, lane: Lane) -> None:
+    def _start(self, shard_id: str, kind: tuple[Lane, Channel]) -> None:
         task = asyncio.create_task(self._guarded(shard_id), name=f"shard-{shard_id}")
-        self._active[shard_id] = (task, lane)
+        self._active[shard_id] = (task, kind)
 
         def ended(_: asyncio.Task[None]) -> None:
             self._active.pop(shard_id, None)
@@ -229,9 +275,9 @@ class Worker:
     def _addresses(self, plan: ShardPlanned, indices: Sequence[int]) -> dict[int, Any]:
         persons = {i: plan.recipients[i] for i in indices}
         sealed = self._contacts.sealed(list(persons.values()))
+        known = [i for i, person_id in persons.items() if person_id in sealed]
         found: dict[int, Any] = {}
-        for i, person_id in persons.items():
-            fields = self._vault.open(sealed[person_id]) if person_id in sealed else None
+        for i, fields in zip(known, self._vault.open_all([sealed[persons[i]] for i in known]), strict=True):
             address = (fields or {}).get(ADDRESS[plan.channel])
             if address:
                 found[i] = address

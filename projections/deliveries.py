@@ -22,7 +22,7 @@ from domain.shards import (
     ShardPlanned,
     ShardStopped,
 )
-from projections.projection import Projection, Utc, upsert
+from projections.projection import Bulk, Projection, Utc, add, upsert
 
 PLANNED = "planned"
 STOPPED = "stopped"
@@ -76,7 +76,7 @@ class Deliveries(Projection):
             d.c.outcome == Outcome.DELIVERED.value,
             and_(bindparam("outcome") == Outcome.ACCEPTED.value, d.c.reason == Reason.UNDELIVERED.value),
         )
-        self._record = (
+        self._record = Bulk(
             update(d)
             .where(d.c.shard_id == bindparam("b_shard"), d.c.idx == bindparam("b_idx"))
             .values(
@@ -86,7 +86,7 @@ class Deliveries(Projection):
             )
         )
         # A receipt says what became of a message that was accepted: it never undoes "delivered".
-        self._receipt = (
+        self._receipt = Bulk(
             update(d)
             .where(
                 d.c.shard_id == bindparam("b_shard"),
@@ -99,7 +99,7 @@ class Deliveries(Projection):
     def apply(self, events: Sequence[Recorded], db: Connection) -> None:
         shards: dict[str, dict[str, Any]] = {}
         new: list[dict[str, Any]] = []
-        updates: list[tuple[Any, dict[str, Any]]] = []
+        updates: list[tuple[Bulk, dict[str, Any]]] = []
         wanted = {e.shard_id for r in events if isinstance(e := r.event, _SHARD_EVENTS)}
         if wanted:
             shards = self._load(db, wanted)
@@ -117,7 +117,7 @@ class Deliveries(Projection):
             elif isinstance(event, ReceiptsRecorded):
                 updates.extend((self._receipt, _receipt_values(event.shard_id, o, r.position)) for o in event.rows)
         if new:
-            db.execute(self.deliveries.insert(), new)
+            add(db, self.deliveries, new)
         _run_in_order(db, updates)
         for shard_id in {r.event.shard_id for r in events if isinstance(r.event, ChunkRecorded)} & shards.keys():
             shards[shard_id]["next_due"] = self._resting_until(db, shards[shard_id])
@@ -331,10 +331,10 @@ def _receipt_values(shard_id: str, o: Any, position: int) -> dict[str, Any]:
     }
 
 
-def _run_in_order(db: Connection, updates: list[tuple[Any, dict[str, Any]]]) -> None:
+def _run_in_order(db: Connection, updates: list[tuple[Bulk, dict[str, Any]]]) -> None:
     """Runs updates in their order, in as few statements as the order allows."""
     start = 0
     for at in range(1, len(updates) + 1):
         if at == len(updates) or updates[at][0] is not updates[start][0]:
-            db.execute(updates[start][0], [values for _, values in updates[start:at]])
+            updates[start][0].run(db, [values for _, values in updates[start:at]])
             start = at

@@ -25,7 +25,7 @@ from domain.relays import (
 )
 from domain.shards import ChunkRecorded, Purpose, ReceiptsRecorded, ShardPlanned
 from domain.stations import Hierarchy
-from projections.projection import Json, Projection, Utc, rows_by_key, upsert
+from projections.projection import Json, Projection, Utc, add, rows_by_key, upsert
 
 COUNTS = ("recipients", "told", "delivered", "acknowledged", "help")
 
@@ -271,8 +271,7 @@ class _Batch:
         self.touched.add(key)
 
     def flush(self) -> None:
-        if self.new_shards:
-            self.db.execute(self.view.shards.insert(), self.new_shards)
+        add(self.db, self.view.shards, self.new_shards)
         upsert(self.db, self.view.reach, [self.reach[key] for key in sorted(self.touched)])
         upsert(self.db, self.view.relays, list(self.relays.values()))
 

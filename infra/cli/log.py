@@ -12,8 +12,8 @@ import typer
 
 from api.feed import public
 from domain.errors import InvalidInput
-from infra.cli.common import AsJson, DataDir, out, progress, show, with_stores
-from infra.fsck import rebuilt, verify
+from infra.cli.common import AsJson, DataDir, out, progress, settings, show, with_stores
+from infra.fsck import check_file, rebuilt, verify
 from infra.runtime import Stores
 
 log_app = typer.Typer(help="The log itself: verify it, print it.", no_args_is_help=True)
@@ -30,6 +30,9 @@ def verify_log(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         with progress("verifying", total) as told:
             return await asyncio.to_thread(verify, stores, told)
 
+    folder = settings(data_dir=data_dir).data_dir
+    if (folder / "log.sqlite").is_file():
+        check_file(folder)  # before anything else reads from it
     done = with_stores(data_dir, act)
     show(
         {"ok": True, **msgspec.to_builtins(done)},

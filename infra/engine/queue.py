@@ -9,6 +9,7 @@ from datetime import datetime
 import msgspec
 
 from domain.errors import NotFound
+from domain.people import Channel
 from domain.ports import Clock
 from domain.private import Sealed
 from domain.rulepacks import LANES, Lane
@@ -30,11 +31,12 @@ class ViewQueue:
         self._clock = clock
         self._seen = -1
 
-    def take(self, now: datetime, worker: str, limit: int) -> list[tuple[str, Lane]]:
+    def take(self, now: datetime, worker: str, limit: int) -> list[tuple[str, Lane, Channel]]:
         self._seen = self._views.position
         with self._views.reading() as db:
             return [
-                (row["shard_id"], LANES[row["lane"]]) for row in self._views.deliveries.queue(db, now, worker, limit)
+                (row["shard_id"], LANES[row["lane"]], Channel(row["channel"]))
+                for row in self._views.deliveries.queue(db, now, worker, limit)
             ]
 
     async def wait(self, now: datetime) -> None:

@@ -12,12 +12,13 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from eventsourcing.persistence import Notification
+from eventsourcing.persistence import Notification, PersistenceError
 
 from domain.checkpoint import Checkpoint, Note, VerifierKey, open_checkpoint, sign
 from domain.errors import FenghuoError, Unreachable, VerificationFailed
@@ -37,7 +38,7 @@ class Prover:
 
     def __init__(self, folder: Path, log: EventLog, vault: FileVault) -> None:
         self._log = log
-        self._using = threading.RLock()  # one connection for all threads: nobody closes it under another
+        self._using = threading.Lock()  # one connection for all threads: nobody closes it under another
         self._key = Ed25519PrivateKey.from_private_bytes(vault.secret("log-signing-key"))
         public = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         self.verifier = VerifierKey(ORIGIN, public)
@@ -74,7 +75,7 @@ class Prover:
             checkpoint = Checkpoint(ORIGIN, frontier.size, frontier.root())
             text = checkpoint.text()
             note = Note(text, (sign(text, self.verifier, self._key.sign),)).encode()
-            self._db.execute(
+            self._ask(
                 "INSERT OR IGNORE INTO checkpoint VALUES (?, ?, ?, ?)",
                 (frontier.size, position, msgspec.json.encode(frontier).decode(), note.decode()),
             )
@@ -83,15 +84,15 @@ class Prover:
 
     def note(self) -> str | None:
         """The latest signed checkpoint, as text that any C2SP tool reads."""
-        row = self._db.execute("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1").fetchone()
-        return None if row is None else str(row[0])
+        rows = self._ask("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1")
+        return str(rows[0][0]) if rows else None
 
     def verify(self, on_event: Callable[[int], None] | None = None) -> int:
         """Hashes the whole log again and holds it against every checkpoint; returns the number of events.
 
         Raises VerificationFailed, naming the first position that does not fit.
         """
-        rows = self._db.execute("SELECT size, position, note FROM checkpoint ORDER BY size").fetchall()
+        rows = self._ask("SELECT size, position, note FROM checkpoint ORDER BY size")
         frontier = Frontier()
         waiting = iter(rows)
         following = next(waiting, None)
@@ -126,21 +127,32 @@ class Prover:
             )
 
     def _latest(self) -> tuple[int, int, Frontier]:
-        row = self._db.execute("SELECT size, position, frontier FROM checkpoint ORDER BY size DESC LIMIT 1").fetchone()
-        if row is None:
+        rows = self._ask("SELECT size, position, frontier FROM checkpoint ORDER BY size DESC LIMIT 1")
+        if not rows:
             return 0, 0, Frontier()
-        return row[0], row[1], msgspec.json.decode(row[2], type=Frontier)
+        ((size, position, frontier),) = rows
+        return size, position, msgspec.json.decode(frontier, type=Frontier)
+
+    def _ask(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with self._using:
+            return self._db.execute(statement, values).fetchall()
 
     def _notifications(self, after: int, upto: int | None) -> Iterator[Notification]:
         while True:
-            batch = self._log.recorder.select_notifications(after, BATCH, upto, inclusive_of_start=False)
+            try:
+                batch = self._log.recorder.select_notifications(after, BATCH, upto, inclusive_of_start=False)
+            except (PersistenceError, LookupError) as error:  # bytes that are no text, a column of another name
+                raise VerificationFailed(
+                    "log.unreadable", f"What the log holds after position {after} cannot be read.", "Restore a backup."
+                ) from error
             if not batch:
                 return
             yield from batch
             after = batch[-1].id
 
     def close(self) -> None:
-        self._db.close()
+        with self._using:
+            self._db.close()
 
 
 def leaf(n: Notification) -> bytes:

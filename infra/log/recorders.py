@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -10,7 +11,6 @@ from eventsourcing.popo import POPOApplicationRecorder
 from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteConnection, SQLiteConnectionPool, SQLiteDatastore
 
 from domain.errors import Unreachable
-
 
 CLOSE_S = 10.0  # how long closing waits for those who still read
 
@@ -58,5 +58,8 @@ def memory_log() -> ApplicationRecorder:
 
 def check_sqlite(path: Path) -> list[str]:
     """What SQLite's own integrity check has to say; empty where all is well."""
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
-        return [str(row[0]) for row in db.execute("PRAGMA integrity_check") if row[0] != "ok"]
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        try:
+            return [str(row[0]) for row in db.execute("PRAGMA integrity_check") if row[0] != "ok"]
+        except sqlite3.DatabaseError as error:  # too broken even to be looked through
+            return [str(error)]

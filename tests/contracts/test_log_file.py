@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 
 import msgspec
 import pytest
+from eventsourcing.persistence import ConnectionPoolClosedError
 from log_rig import ORIGIN, opened, to, word, words
 
 from domain.errors import Unreachable, VerificationFailed, VersionConflict
@@ -91,3 +93,29 @@ async def test_a_file_that_is_no_log_is_unreachable(tmp_path):
     with pytest.raises(Unreachable) as failed:
         await asyncio.to_thread(sqlite_log, tmp_path / "log.sqlite")
     assert failed.value.code == "log.open_failed"
+
+
+async def test_closing_waits_for_threads_that_still_read(tmp_path):
+    recorder = sqlite_log(tmp_path / "log.sqlite")
+    began, go, read = threading.Event(), threading.Event(), []
+
+    def slow_reader() -> None:
+        with recorder.datastore.transaction(commit=False) as cursor:
+            began.set()
+            go.wait(10)
+            cursor.execute("SELECT count(*) FROM stored_events")
+            read.append(cursor.fetchone()[0])
+
+    reader, closer = threading.Thread(target=slow_reader), threading.Thread(target=recorder.datastore.close)
+    reader.start()
+    began.wait(10)
+    closer.start()
+    closer.join(0.05)
+    closed_too_early = not closer.is_alive()
+    go.set()
+    reader.join(10)
+    closer.join(10)
+
+    assert (closed_too_early, read, closer.is_alive()) == (False, [0], False)
+    with pytest.raises(ConnectionPoolClosedError):
+        recorder.max_notification_id()
