@@ -44,7 +44,7 @@ def one_alert(data: bytes) -> Alert:
     return report.alerts[0]
 
 
-def content_of(alert: Alert, data: bytes, *, target: str, now: datetime) -> tuple[Content, str]:
+def content_of(alert: Alert, data: bytes, *, target: str) -> tuple[Content, str]:
     """A draft's content and its id: the same message is always the same warning.
 
     Raises InvalidInput for what is no warning of a real event (tests, exercises, acknowledgements) or says nothing.
@@ -83,7 +83,7 @@ def content_of(alert: Alert, data: bytes, *, target: str, now: datetime) -> tupl
             hotline=said.get("hotline", HOTLINE),
             mission=said.get("mission", first.contact or "12308"),
             police=said.get("police", POLICE),
-            valid_from=now,
+            valid_from=alert.sent,
             web=first.web or "",
         ),
         effective_at=effective,

@@ -308,7 +308,8 @@ class Desk(Commands):
     async def task(
         self, actor: Actor, case_id: str, *, node_id: str, instruction: str, once: Once | None = None
     ) -> Done:
-        grant = self.allow(actor, Action.CASE_TASK, [node_id])
+        case = await self._load_case(case_id)
+        grant = self.allow(actor, Action.CASE_TASK, [node_id, case.node_id])
         self._known_node(node_id)
         return await self._case(
             case_id,
@@ -328,9 +329,10 @@ class Desk(Commands):
         text: str,
         once: Once | None = None,
     ) -> Done:
-        grant = self.allow(actor, Action.CASE_ACT, [node_id])
-        office = self._known_node(node_id) is not Kind.STATION
         case = await self._load_case(case_id)
+        office = self._known_node(node_id) is not Kind.STATION
+        # An office acts on the cases below it; a station that was tasked acts on a case that may be another's.
+        grant = self.allow(actor, Action.CASE_ACT, [node_id, case.node_id] if office else [node_id])
         personal = Private(case.person_id or f"case:{case_id}", {"text": _words(text)})
         return await self._case(
             case_id,

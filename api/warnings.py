@@ -45,7 +45,7 @@ async def import_cap(request: Request, actor: A, s: S, response: Response, node:
     """Drafts from a CAP 1.2 message (`application/cap+xml`). The same message again is the same draft."""
     data = await limited(request, MAX_CAP)
     alert = await asyncio.to_thread(capmap.one_alert, data)
-    content, warning_id = capmap.content_of(alert, data, target=node or top_node(s), now=s.clock.now())
+    content, warning_id = capmap.content_of(alert, data, target=node or top_node(s))
     done = await s.desk.draft(actor, content, warning_id=warning_id)
     await s.progress.reached(done.position)
     response.headers["Location"] = f"/v1/warnings/{done.id}"

@@ -152,6 +152,7 @@ class WarningState(msgspec.Struct, frozen=True, kw_only=True):
     content: Content
     authors: tuple[str, ...]
     updates: str | None = None
+    updated_by: str | None = None
     released_by: str | None = None
 
 
@@ -253,7 +254,7 @@ def release(
 def mark_updated(state: WarningState | None, *, by_warning: str) -> list[Event]:
     """What the release of an update does to the warning it updates."""
     warning = _existing(state)
-    if warning.status is Status.UPDATED:
+    if warning.updated_by == by_warning:
         return []
     _still(warning)
     return [WarningUpdated(updated_by_warning=by_warning)]
@@ -294,7 +295,7 @@ def evolve(state: WarningState | None, event: Event) -> WarningState | None:
         case WarningReleased() if state:
             return msgspec.structs.replace(state, status=Status.RELEASED, released_by=event.released_by)
         case WarningUpdated() if state:
-            return msgspec.structs.replace(state, status=Status.UPDATED)
+            return msgspec.structs.replace(state, status=Status.UPDATED, updated_by=event.updated_by_warning)
         case WarningCancelled() if state:
             return msgspec.structs.replace(state, status=Status.CANCELLED)
         case WarningExpired() if state:

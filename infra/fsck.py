@@ -46,7 +46,8 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
 def verify(stores: Stores, on_event: Callable[[int], None] | None = None) -> Verified:
     """Derives everything again from the log. Raises VerificationFailed with the first thing that does not fit."""
     check_file(stores.folder)
-    signed = stores.prover.verify(on_event)
+    stores.prover.verify(on_event)
+    signed = stores.prover.signed()
     events, streams = _fold_all(stores)
     stores.views.catch_up(stores.log.read_now)
     position, stored = stores.views.snapshot()

@@ -105,9 +105,10 @@ class Runtime:
         self.notifiers = notifiers
         self.links = Links(public_url, stores.vault.secret("links"))
         self.receipts = Receipts(stores.log)
+        self.queue = ViewQueue(stores.views, stores.follower, stores.clock)
         self.worker = Worker(
             log=stores.log,
-            queue=ViewQueue(stores.views, stores.follower, stores.clock),
+            queue=self.queue,
             texts=ViewTexts(stores.views, stores.clock),
             contacts=ViewContacts(stores.views),
             vault=stores.vault,
@@ -125,7 +126,7 @@ class Runtime:
         await stores.catch_up()
         parts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "follower": stores.follower.run,
-            "planner": Planner(stores.log, stores.views, stores.follower, stores.clock).run,
+            "planner": Planner(stores.log, stores.views, stores.follower, stores.clock, self.queue.offer).run,
             "timekeeper": Timekeeper(stores.log, stores.views, stores.follower, stores.clock).run,
             "worker": self.worker.run,
             "prover": stores.prover.run,

@@ -128,7 +128,7 @@ class SmsNotifier:
 
     channel = Channel.SMS
 
-    def __init__(self, settings: SmsSettings, chunk: int = 200) -> None:
+    def __init__(self, settings: SmsSettings, chunk: int = 100) -> None:
         self.chunk = chunk
         self._settings = settings
         self._gate = asyncio.Semaphore(settings.concurrency)

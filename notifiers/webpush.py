@@ -90,7 +90,7 @@ class WebPushNotifier:
 
     channel = Channel.WEBPUSH
 
-    def __init__(self, settings: WebPushSettings, chunk: int = 200, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, settings: WebPushSettings, chunk: int = 100, now: Callable[[], float] = time.time) -> None:
         """Raises InvalidInput where the key cannot be read or the contact is none."""
         self.chunk = chunk
         self._settings = settings

@@ -8,10 +8,10 @@ again.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
@@ -25,21 +25,33 @@ from domain.ports import Append, Clock, Contacts, Log, Origin, Vault
 from domain.rulepacks import Lane
 from domain.shards import Purpose, Shard, ShardPlanned
 from notifiers.channel import Delivery, Notifier, Rendered, Result
+from notifiers.flight import Flight
 from notifiers.links import Links
 from notifiers.retry import next_try
 
 LEASE_S = 300.0
 SLOTS = 32  # shards at work at the same time in each lane and channel: bulk delays nobody above, nor a dead provider
-FLIGHT = 3  # chunks of recipients that are under way at the same time in each lane and channel: see _Flight
+REMEMBERED = 10_000  # shards of which is known how far they were written
+BEHIND_S = 0.02  # a pause for the queue to catch up, where it named a shard that has nothing to do
+FLIGHT = 3  # chunks of recipients that are under way at the same time in each lane and channel: see flight.py
 ADDRESS: dict[Channel, str] = {Channel.SMS: "phone", Channel.EMAIL: "email", Channel.WEBPUSH: "push"}
 
 _log = structlog.get_logger("fenghuo.worker")
 
 
-class Queue(Protocol):
-    """Where work comes from."""
+class Waiting(NamedTuple):
+    """A shard that has something to send. `position`: the last event of it that the queue knows."""
 
-    def take(self, now: datetime, worker: str, limit: int) -> list[tuple[str, Lane, Channel]]:
+    shard_id: str
+    lane: Lane
+    channel: Channel
+    position: int
+
+
+class Queue(Protocol):
+    """Where work comes from. It may be a moment behind the log."""
+
+    def take(self, now: datetime, worker: str, limit: int) -> list[Waiting]:
         """Shards with something to send now, highest lane first, of each lane and channel at most `limit`."""
 
     async def wait(self, now: datetime) -> None:
@@ -51,49 +63,6 @@ class Texts(Protocol):
 
     async def rendered(self, plan: ShardPlanned) -> Rendered:
         """The message of a shard's batch."""
-
-
-class _Flight:
-    """Bounds how many recipients of one lane and channel are between their intent and their outcome.
-
-    After a crash all of these are in doubt and are sent to again, so there should be no more than keep the channel busy.
-    First come, first served.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._free = limit
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-
-    def begin(self, count: int) -> bool:
-        """Takes places for `count` recipients, if there are, and nobody was there before."""
-        if self._waiting or count > self._free:
-            return False
-        self._free -= count
-        return True
-
-    async def wait(self, count: int) -> None:
-        """As `begin`, and waits for its turn."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((count, turn))
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.end(count)
-            else:
-                self._waiting = deque(w for w in self._waiting if w[1] is not turn)
-                self._admit()
-            raise
-
-    def end(self, count: int) -> None:
-        self._free += count
-        self._admit()
-
-    def _admit(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self._free:
-            count, turn = self._waiting.popleft()
-            self._free -= count
-            turn.set_result(None)
 
 
 class Worker:
@@ -126,7 +95,8 @@ class Worker:
         self._worker_id = worker_id
         self._slots = slots
         self._active: dict[str, tuple[asyncio.Task[None], tuple[Lane, Channel]]] = {}
-        self._flights: dict[tuple[Lane, Channel], _Flight] = {}
+        self._written: OrderedDict[str, int] = OrderedDict()  # the last position of shards that were ours lately
+        self._flights: dict[tuple[Lane, Channel], Flight] = {}
         self._freed = asyncio.Event()
         self._draining = False
         self.origin = Origin(actor="system:worker", correlation_id=f"worker-{worker_id}")
@@ -138,11 +108,15 @@ class Worker:
             started = 0
             now = self._clock.now()
             limit = self._slots + len(self._active)
-            for shard_id, lane, channel in await asyncio.to_thread(self._queue.take, now, self._worker_id, limit):
-                if shard_id not in self._active and held[lane, channel] < self._slots:
-                    held[lane, channel] += 1
-                    started += 1
-                    self._start(shard_id, (lane, channel))
+            for found in await asyncio.to_thread(self._queue.take, now, self._worker_id, limit):
+                kind = (found.lane, found.channel)
+                if found.shard_id in self._active or held[kind] >= self._slots:
+                    continue
+                if found.position < self._written.get(found.shard_id, 0):
+                    continue  # what is left of it, the queue is about to say
+                held[kind] += 1
+                started += 1
+                self._start(found.shard_id, kind)
             if not started:
                 await self._pause(now)
 
@@ -180,7 +154,7 @@ class Worker:
         try:
             await self.drive(shard_id)
         except Refused:
-            return  # finished, stopped or held by another worker
+            await asyncio.sleep(BEHIND_S)  # finished, stopped or held by another worker
         except FenghuoError as error:
             _log.error("shard_failed", shard_id=shard_id, code=error.code)
             await asyncio.sleep(1)  # it stays in the queue; this keeps a lasting fault from spinning
@@ -194,22 +168,37 @@ class Worker:
         """Sends all that is due of one shard. Raises Refused where there is nothing to do or it is not ours."""
         stream = shard_stream(shard_id)
         state, version = await self._log.load(stream, shards.evolve)
+        if state is None:
+            raise Refused("shard.unknown", "There is no such shard.")
+        kind = (state.plan.lane, state.plan.channel)
+        chunk = self._notifiers[state.plan.channel].chunk
+        flight = self._flights.setdefault(kind, Flight(FLIGHT * chunk))
+        width = max(1, min(chunk, len(state.due)))
+        if not flight.begin(width):
+            await flight.wait(width)
+            state, version = await self._log.load(stream, shards.evolve)  # what was read may be old by now
+        try:
+            await self._drive(stream, state, version, width)
+        finally:
+            flight.end(width)
+
+    async def _drive(self, stream: str, state: Shard | None, version: int, width: int) -> None:
         now = self._clock.now()
         events = shards.lease(state, worker=self._worker_id, now=now, until=now + timedelta(seconds=LEASE_S))
-        if state is None or not (state.open or state.ready(now)):
-            return  # the queue is a moment behind the log: what is left is not due yet
+        if state is None or self._draining or not (state.open or state.ready(now)):
+            await asyncio.sleep(BEHIND_S)  # what is left is not due yet
+            return
         events += shards.in_doubt(state, retry_at=None if state.stopped else now)
-        notifier = self._notifiers[state.plan.channel]
         sent: tuple[Row, ...] = ()
         while True:
             ahead = _folded(state, events)
-            ready = [] if self._draining else ahead.ready(self._clock.now())[: notifier.chunk]
+            ready = [] if self._draining else ahead.ready(self._clock.now())[:width]
             if ready:
                 events += shards.intend(ahead, tuple(ready))
             if not events:
                 return
             try:
-                await self._write(stream, version, events, sure=bool(sent))
+                prepared = await self._intended(stream, version, events, ahead.plan, ready, sure=bool(sent))
             except VersionConflict:
                 # Stopped by a cancellation, or taken over. What was sent is recorded still; what was not, is not sent.
                 state, version = await self._log.load(stream, shards.evolve)
@@ -225,7 +214,7 @@ class Worker:
             state, version = _folded(state, events), version + len(events)
             if not ready:
                 return
-            sent = await self._send(state, ready)
+            sent = await self._send(state, ready, *prepared)
             events = shards.record(state, sent)
             now = self._clock.now()
             if state.leased_until is not None and (state.leased_until - now).total_seconds() < LEASE_S / 2:
@@ -237,7 +226,8 @@ class Worker:
         """Appends; with `sure` it waits out a log that cannot be written, since the sends cannot be taken back."""
         while True:
             try:
-                await self._log.append([Append(stream, version, events)], self.origin)
+                recorded = await self._log.append([Append(stream, version, events)], self.origin)
+                self._note(stream.partition("-")[2], recorded[-1].position)
                 return
             except Unreachable as error:
                 if not sure or self._draining:
@@ -245,13 +235,50 @@ class Worker:
                 _log.error("outcomes_wait", stream=stream, code=error.code)
                 await asyncio.sleep(1)
 
-    async def _send(self, state: Shard, indices: Sequence[int]) -> tuple[Row, ...]:
-        """Opens the addresses, sends, and says for each index what became of it and when it is tried again."""
+    def _note(self, shard_id: str, position: int) -> None:
+        self._written[shard_id] = position
+        self._written.move_to_end(shard_id)
+        if len(self._written) > REMEMBERED:
+            self._written.popitem(last=False)
+
+    async def _intended(
+        self,
+        stream: str,
+        version: int,
+        events: Sequence[Event],
+        plan: ShardPlanned,
+        ready: Sequence[int],
+        *,
+        sure: bool,
+    ) -> tuple[dict[int, Any], Rendered | None]:
+        """Appends, and gets ready what will be sent once the intent is durable: addresses by index, and the words."""
+        preparing = asyncio.ensure_future(self._prepare(plan, ready))
+        try:
+            await self._write(stream, version, events, sure=sure)
+        except BaseException:
+            preparing.cancel()
+            await asyncio.gather(preparing, return_exceptions=True)
+            raise
+        return await preparing
+
+    async def _prepare(self, plan: ShardPlanned, ready: Sequence[int]) -> tuple[dict[int, Any], Rendered | None]:
+        if not ready or self._over(plan):
+            return {}, None
+        addresses, rendered = await asyncio.gather(
+            asyncio.to_thread(self._addresses, plan, ready), self._texts.rendered(plan)
+        )
+        return addresses, rendered
+
+    def _over(self, plan: ShardPlanned) -> bool:
+        return self._clock.now() >= plan.valid_until and plan.purpose is not Purpose.CANCEL
+
+    async def _send(
+        self, state: Shard, indices: Sequence[int], addresses: dict[int, Any], rendered: Rendered | None
+    ) -> tuple[Row, ...]:
+        """Sends, and says for each index what became of it and when it is tried again."""
         plan = state.plan
-        now = self._clock.now()
-        if now >= plan.valid_until and plan.purpose is not Purpose.CANCEL:
+        if rendered is None or self._over(plan):
             return tuple(Row(i, Outcome.EXPIRED, state.attempts.get(i, 0) + 1, Reason.VALIDITY_OVER) for i in indices)
-        addresses = await asyncio.to_thread(self._addresses, plan, indices)
         deliveries = [
             Delivery(
                 index=i,
@@ -263,7 +290,6 @@ class Worker:
             )
             for i, address in addresses.items()
         ]
-        rendered = await self._texts.rendered(plan)
         try:
             results = await self._notifiers[plan.channel].send(rendered, deliveries) if deliveries else []
         except Exception:  # against the contract of a channel; who of them got it is not known

@@ -143,17 +143,26 @@ class Deliveries(Projection):
     # Reading ---------------------------------------------------------------------------------------------------------
 
     def queue(self, db: Connection, now: datetime, worker: str, limit: int) -> list[dict[str, Any]]:
-        """Shards that have something to send now and that nobody else holds: highest lane first, oldest first."""
+        """Shards that have something to send now and that nobody else holds: highest lane first, oldest first.
+
+        Of each lane and channel at most `limit`, so that what waits for one channel does not hide the others.
+        """
         s = self.shards.c
-        query = (
-            select(self.shards)
+        place = func.row_number().over(partition_by=(s.lane, s.channel), order_by=s.planned_position).label("place")
+        waiting = (
+            select(s.shard_id, s.lane, s.channel, s.position, s.planned_position, place)
             .where(
                 or_(s.status.in_((PLANNED, "leased")), and_(s.status == STOPPED, s.open > 0)),
                 or_(s.leased_until.is_(None), s.worker == worker, s.leased_until < now),
                 or_(s.next_due.is_(None), s.next_due <= now),
             )
-            .order_by(s.lane, s.planned_position)
-            .limit(limit)
+            .subquery()
+        )
+        w = waiting.c
+        query = (
+            select(w.shard_id, w.lane, w.channel, w.position)
+            .where(w.place <= limit)
+            .order_by(w.lane, w.planned_position)
         )
         return [dict(row) for row in db.execute(query).mappings()]
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, Column, Connection, Float, Index, Integer, Text, and_, or_, select, update
+from sqlalchemy import Boolean, Column, Connection, Float, Index, Integer, Text, and_, or_, select, type_coerce, update
 
 from domain.events import Recorded
 from domain.grants import Grant, GrantGiven, GrantRevoked, GrantRole, Token, TokenEnded, TokenIssued, TokenKind
@@ -19,7 +19,7 @@ from domain.people import Channel, ContactChanged, Person, PersonForgotten, Pers
 from domain.private import Sealed
 from domain.rulepacks import RulePack, RulePackAdopted
 from domain.stations import Hierarchy, Kind, Node, NodeRegistered, Scope
-from projections.projection import Json, Projection, Utc, rows_by_key, upsert
+from projections.projection import Json, Projection, Utc, upsert
 
 
 class Directory(Projection):
@@ -157,8 +157,17 @@ class Directory(Projection):
 
     def sealed(self, db: Connection, person_ids: Sequence[str]) -> dict[str, Sealed]:
         """The latest sealed contact of each person; those unknown or forgotten are absent."""
-        rows = rows_by_key(db, self.people, self.people.c.person_id, person_ids, self.people.c.to_position.is_(None))
-        return {row["person_id"]: msgspec.convert(row["sealed"], Sealed) for row in rows if row["sealed"]}
+        p = self.people.c
+        found: dict[str, Sealed] = {}
+        for start in range(0, len(person_ids), 400):
+            query = select(p.person_id, type_coerce(p.sealed, Text)).where(
+                p.person_id.in_(person_ids[start : start + 400]), p.to_position.is_(None), p.sealed.is_not(None)
+            )
+            found.update((person_id, _sealed.decode(text)) for person_id, text in db.execute(query).all())
+        return found
+
+
+_sealed = msgspec.json.Decoder(Sealed)
 
 
 class _People:

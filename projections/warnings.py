@@ -161,5 +161,6 @@ def state_of(row: dict[str, Any]) -> WarningState:
         content=msgspec.convert(row["content"], Content),
         authors=tuple(row["authors"]),
         updates=row["updates"],
+        updated_by=row["updated_by"],
         released_by=row["released_by"],
     )

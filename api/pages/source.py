@@ -189,7 +189,7 @@ class Desk:
     async def draft_from_cap(self, who: Who, data: bytes) -> str:
         def drafted() -> tuple[Content, str]:
             alert = capmap.one_alert(data)
-            return capmap.content_of(alert, data, target=top_node(self._s), now=self._s.clock.now())
+            return capmap.content_of(alert, data, target=top_node(self._s))
 
         content, warning_id = await asyncio.to_thread(drafted)
         done = await self._s.desk.draft(self._actor(who), content, warning_id=warning_id)

@@ -35,7 +35,7 @@ def import_(
 
     async def act(stores: Stores) -> str:
         alert = capmap.one_alert(data)
-        content, warning_id = capmap.content_of(alert, data, target=node or _top(stores), now=stores.clock.now())
+        content, warning_id = capmap.content_of(alert, data, target=node or _top(stores))
         return (await stores.desk.draft(actor(person), content, warning_id=warning_id)).id
 
     _done(with_stores(data_dir, act), "drafted", as_json)

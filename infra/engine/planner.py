@@ -7,7 +7,7 @@ shards are derived, so planning again writes nothing twice; `plan.made` takes th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -21,7 +21,7 @@ from domain.people import Person
 from domain.planning import PlanMade, Told
 from domain.ports import Append, Clock, Origin
 from domain.rulepacks import LevelRule
-from domain.shards import Purpose
+from domain.shards import Purpose, ShardPlanned
 from domain.warnings import Status, WarningState
 from infra.engine.follower import Follower
 from infra.log.store import EventLog
@@ -35,8 +35,18 @@ SETTLE_S = 120.0  # how long a cancellation waits for the answers to what was be
 
 
 class Planner:
-    def __init__(self, log: EventLog, views: Views, follower: Follower, clock: Clock) -> None:
+    """`offer` hears of shards as soon as they are durable, before the views do."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        views: Views,
+        follower: Follower,
+        clock: Clock,
+        offer: Callable[[Sequence[ShardPlanned]], None] = lambda _: None,
+    ) -> None:
         self._log = log
+        self._offer = offer
         self._views = views
         self._follower = follower
         self._clock = clock
@@ -101,12 +111,9 @@ class Planner:
         if trigger["kind"] in ENDS:
             await self._stop_sending(trigger["warning_id"], origin)
         appends, made, position = await asyncio.to_thread(self._made, trigger)
+        appends.append(Append(plan_stream(trigger["event_id"]), 0, [made]))  # last: it says that all before it is there
         for start in range(0, len(appends), APPEND_EVENTS):
             await self._append_new(appends[start : start + APPEND_EVENTS], origin)
-        try:
-            await self._log.append([Append(plan_stream(trigger["event_id"]), 0, [made])], origin)
-        except VersionConflict:
-            return  # it was made before
         _log.info(
             "planned",
             trigger=trigger["kind"],
@@ -124,6 +131,7 @@ class Planner:
     async def _append_new(self, appends: Sequence[Append], origin: Origin) -> None:
         try:
             await self._log.append(appends, origin)
+            self._offer([event for append in appends for event in append.events if isinstance(event, ShardPlanned)])
         except VersionConflict:
             for one in appends:  # a plan that was cut off: write what is missing
                 try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -12,12 +14,13 @@ from domain.errors import NotFound
 from domain.people import Channel
 from domain.ports import Clock
 from domain.private import Sealed
-from domain.rulepacks import LANES, Lane
+from domain.rulepacks import LANES
 from domain.shards import Circle, Purpose, ShardPlanned
 from domain.warnings import Text
 from infra.engine.follower import Follower
 from notifiers.channel import Rendered
 from notifiers.render import render
+from notifiers.worker import Waiting
 from projections.follower import Views
 from projections.warnings import state_of
 
@@ -30,18 +33,32 @@ class ViewQueue:
         self._follower = follower
         self._clock = clock
         self._seen = -1
+        self._offered: deque[ShardPlanned] = deque()
+        self._offer = asyncio.Event()
 
-    def take(self, now: datetime, worker: str, limit: int) -> list[tuple[str, Lane, Channel]]:
+    def offer(self, plans: Sequence[ShardPlanned]) -> None:
+        """Shards that are durable and not in the view yet. What is not taken at once comes by way of the view."""
+        self._offered.extend(plans)
+        self._offer.set()
+
+    def take(self, now: datetime, worker: str, limit: int) -> list[Waiting]:
+        self._offer.clear()
+        found: list[Waiting] = []
+        while self._offered:
+            plan = self._offered.popleft()
+            found.append(Waiting(plan.shard_id, plan.lane, plan.channel, 0))
         self._seen = self._views.position
         with self._views.reading() as db:
-            return [
-                (row["shard_id"], LANES[row["lane"]], Channel(row["channel"]))
-                for row in self._views.deliveries.queue(db, now, worker, limit)
-            ]
+            rows = self._views.deliveries.queue(db, now, worker, limit)
+        found += [Waiting(r["shard_id"], LANES[r["lane"]], Channel(r["channel"]), r["position"]) for r in rows]
+        return sorted(found, key=lambda waiting: LANES.index(waiting.lane))
 
     async def wait(self, now: datetime) -> None:
         due = await asyncio.to_thread(self._next_due, now)
-        waits = [asyncio.create_task(self._follower.moved(self._seen))]
+        waits: list[asyncio.Task[Any]] = [
+            asyncio.create_task(self._follower.moved(self._seen)),
+            asyncio.create_task(self._offer.wait()),
+        ]
         if due is not None:
             waits.append(asyncio.create_task(self._wait_until(due)))
         try:

@@ -5,7 +5,7 @@ The stored state is JSON, `{"meta": {…}, "data": {…}}`, so that an auditor c
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 from eventsourcing.persistence import StoredEvent
@@ -24,7 +24,7 @@ import domain.warnings  # noqa: F401  each of these registers the topics of its 
 from domain.errors import VerificationFailed
 from domain.events import Event, Metadata, Recorded, class_of, raised, topic_of
 from domain.ports import Vault
-from domain.private import Private
+from domain.private import Private, Sealed
 
 
 class _Stored(msgspec.Struct, frozen=True):
@@ -34,6 +34,7 @@ class _Stored(msgspec.Struct, frozen=True):
 
 _encoder = msgspec.json.Encoder()
 _stored_decoder = msgspec.json.Decoder(_Stored)
+_personal: dict[type[Event], tuple[str, ...]] = {}
 _decoders: dict[type[Event], msgspec.json.Decoder[Any]] = {}
 
 
@@ -74,7 +75,18 @@ class EventMapper:
                 f" cannot be read: {error}.",
                 "The log was altered, or written by a newer program.",
             ) from error
-        return Recorded(str(stored_event.originator_id), stored_event.originator_version, stored.meta, event, position)
+        stream, version = str(stored_event.originator_id), stored_event.originator_version
+        for name in _personal_fields(type(event)):
+            value = getattr(event, name)
+            # A box names its place and is sealed to it; here it is held to where it was found, so that one copied
+            # whole from another event is noticed without opening it.
+            if value is not None and not (isinstance(value, Sealed) and value.bound_to == f"{stream}/{version}"):
+                raise VerificationFailed(
+                    "log.misplaced_box",
+                    f"The sealed data in event {version} of {stream} belongs elsewhere.",
+                    "The log was altered.",
+                )
+        return Recorded(stream, version, stored.meta, event, position)
 
     def _sealed(self, event: Event, bound_to: str) -> Event:
         changes = {
@@ -83,3 +95,13 @@ class EventMapper:
             if isinstance(value := getattr(event, name), Private)
         }
         return msgspec.structs.replace(event, **changes) if changes else event
+
+
+def _personal_fields(cls: type[Event]) -> tuple[str, ...]:
+    """The fields of an event that hold personal data."""
+    names = _personal.get(cls)
+    if names is None:
+        hints = get_type_hints(cls)
+        names = tuple(name for name in cls.__struct_fields__ if Sealed in (hints[name], *get_args(hints[name])))
+        _personal[cls] = names
+    return names

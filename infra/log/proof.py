@@ -87,6 +87,10 @@ class Prover:
         rows = self._ask("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1")
         return str(rows[0][0]) if rows else None
 
+    def signed(self) -> int:
+        """How many events the latest checkpoint covers."""
+        return self._latest()[0]
+
     def verify(self, on_event: Callable[[int], None] | None = None) -> int:
         """Hashes the whole log again and holds it against every checkpoint; returns the number of events.
 

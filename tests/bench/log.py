@@ -122,7 +122,7 @@ class _Accepting:
     """A channel that takes everything at once."""
 
     channel = Channel.SMS
-    chunk = 200
+    chunk = 100
 
     async def send(self, rendered: Rendered, deliveries: Sequence[Delivery]) -> list[Result]:
         return [

@@ -126,15 +126,16 @@ async def fan_out(runtime: Runtime, people: int) -> float:
     warning_id = await drafted(stores)
     began = time.perf_counter()
     await stores.desk.release(SECOND, warning_id)
-    position = -1
     while True:
-        position = await stores.follower.moved(position)
+        last = stores.log.last_position_now()
+        await stores.follower.reached(last, SETTLE_S)
         with stores.views.reading() as db:
-            left = stores.views.deliveries.unfinished(db, warning_id) or stores.views.plans.pending(db)
-        if not left and stores.views.position == stores.log.last_position_now():
+            left = stores.views.plans.pending(db) or stores.views.deliveries.unfinished(db, warning_id)
+        if not left and stores.log.last_position_now() == last:
             break
         if time.perf_counter() - began > SETTLE_S:
             raise TimeoutError("the fan-out does not come to its end")
+        await stores.follower.moved(last)
     took = time.perf_counter() - began
     with stores.views.reading() as db:
         counts = {outcome: n for _, _, outcome, n in stores.views.deliveries.counts(db, warning_id)}

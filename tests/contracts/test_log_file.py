@@ -12,6 +12,9 @@ from eventsourcing.persistence import ConnectionPoolClosedError
 from log_rig import ORIGIN, opened, to, word, words
 
 from domain.errors import Unreachable, VerificationFailed, VersionConflict
+from domain.people import PersonRegistered, Role
+from domain.ports import Append
+from domain.private import Private
 from infra.log.recorders import check_sqlite, sqlite_log
 
 
@@ -119,3 +122,23 @@ async def test_closing_waits_for_threads_that_still_read(tmp_path):
     assert (closed_too_early, read, closer.is_alive()) == (False, [0], False)
     with pytest.raises(ConnectionPoolClosedError):
         recorder.max_notification_id()
+
+
+async def test_sealed_data_copied_from_another_event_is_noticed(tmp_path):
+    def registered(person_id: str) -> Append:
+        personal = Private(person_id, {"phone": "+8613800000000"})
+        event = PersonRegistered(
+            person_id=person_id, node_id="n", role=Role.CITIZEN, language="zh", channels=(), personal=personal
+        )
+        return Append(f"person-{person_id}", 0, [event])
+
+    async with opened(tmp_path, sqlite_log(tmp_path / "log.sqlite")) as log:
+        await log.append([registered("a"), registered("b")], ORIGIN)
+        assert len(await log.read(0, 9)) == 2
+    with sqlite3.connect(tmp_path / "log.sqlite") as db:
+        db.execute("UPDATE stored_events SET state = (SELECT state FROM stored_events WHERE rowid = 1) WHERE rowid = 2")
+    db.close()
+    async with opened(tmp_path, sqlite_log(tmp_path / "log.sqlite")) as log:
+        with pytest.raises(VerificationFailed) as failed:
+            await log.read(0, 9)
+    assert failed.value.code == "log.misplaced_box"

@@ -76,3 +76,9 @@ def test_only_a_released_warning_expires(history):
 
 def test_nothing_does_not_expire():
     assert warnings.expire(None, at=EXPIRES) == []
+
+
+def test_only_one_update_takes_a_warnings_place():
+    updated = warning(DRAFTED, RELEASED, UPDATED)
+
+    assert code_of(Refused, lambda: warnings.mark_updated(updated, by_warning="w3")) == "warning.updated"

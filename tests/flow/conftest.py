@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import shutil
-import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 import structlog
+from setting import Errors, History
 from town import Town, town
-
-SHARED = pytest.mark.asyncio(loop_scope="module")
-
-
-class Errors:
-    """Errors that were logged. A test that means to cause one says so."""
-
-    def __init__(self) -> None:
-        self.meant: set[str] = set()
-
-    def expect(self, event: str) -> None:
-        self.meant.add(event)
 
 
 @pytest.fixture(autouse=True)
@@ -57,35 +44,6 @@ async def shared_town(_one_town: Town) -> AsyncIterator[Town]:
     yield _one_town
     await _one_town.quiet()
     assert _one_town.unread() == []
-
-
-class History:
-    """A data folder in which a few warnings went their way, at rest; `warnings` are their ids by status."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.warnings: dict[str, str] = {}
-        thread = threading.Thread(target=lambda: asyncio.run(self._make()))
-        thread.start()
-        thread.join()
-        assert len(self.warnings) == 4
-
-    async def _make(self) -> None:
-        async with town(self.folder) as made:
-            cancelled = await made.release()
-            await made.quiet()
-            await made.device("milan-head").reply("收到")
-            await made.quiet()
-            await made.device("milan-zh").reply("2 救命")
-            await made.post("officer1", f"/v1/warnings/{cancelled}/cancel", {"reason": "解除"})
-            await made.quiet()
-            first = await made.release(event="Fire")
-            await made.quiet()
-            released = await made.release(event="Fire, spreading", updates=first)
-            await made.quiet()
-            draft = await made.draft()
-            made.read_all()
-            self.warnings = {"cancelled": cancelled, "updated": first, "released": released, "draft": draft}
 
 
 @pytest.fixture(scope="session")

@@ -16,10 +16,13 @@ from typing import Any
 from unittest import mock
 
 import msgspec
+import typer
 
 from infra import logs
 from infra.cli import main
 from tests.ops.process import FENGHUO, environment
+
+_built = typer.main.get_command(main.app)  # building it anew is most of what a command would cost here
 
 
 class Ran(msgspec.Struct, frozen=True):
@@ -42,6 +45,7 @@ def fenghuo(*arguments: str | Path, folder: Path | None = None, env: dict[str, s
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FENGHUO_")}
     with (
         mock.patch.object(sys, "argv", argv),
+        mock.patch.object(main, "app", _built),
         mock.patch.dict(os.environ, {**kept, **settings}, clear=True),
         mock.patch.object(logs, "configure"),  # it is the test that looks at what is logged
         contextlib.redirect_stdout(out),

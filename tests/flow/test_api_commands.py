@@ -7,8 +7,8 @@ import base64
 from typing import Any
 
 import pytest
-from conftest import SHARED
 from problems import problem
+from setting import SHARED
 from town import Town
 
 from domain.commands import CommandAccepted

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from conftest import SHARED, Errors
 from problems import problem
+from setting import SHARED, Errors
 from town import Town
 
 from api.app import MAX_BODY

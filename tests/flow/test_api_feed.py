@@ -7,8 +7,8 @@ import json
 from datetime import timedelta
 from typing import Any
 
-from conftest import SHARED
 from problems import denied, problem
+from setting import SHARED
 from town import SETUP, Town
 
 from domain.grants import TokenKind

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from conftest import SHARED
 from problems import denied
+from setting import SHARED
 from town import SETUP, Town
 
 from domain.grants import GrantRole

@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import SHARED
 from problems import problem
+from setting import SHARED
 from town import Town, phone_of
 from twilio.request_validator import RequestValidator
 

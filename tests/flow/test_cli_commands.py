@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import typer
-from conftest import History
+from setting import History
 from terminal import fenghuo, process, refused
 from town import PEOPLE, phone_of
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from conftest import Errors
 from prometheus_client.parser import text_string_to_metric_families
+from setting import Errors
 from town import PEOPLE, TREE, Town, mail_of, phone_of
 
 

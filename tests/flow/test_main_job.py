@@ -30,7 +30,9 @@ async def _import(town: Town) -> str:
         "officer1", "/v1/warnings/import", content=cap, headers={"Content-Type": "application/cap+xml"}
     )
     assert answer.status_code == 201, answer.text
+    town.clock.move(timedelta(minutes=1))
     again = await town.post("officer1", "/v1/warnings/import", content=cap)
+    assert again.status_code == 201, again.text
     assert again.json()["id"] == answer.json()["id"]
     return str(answer.json()["id"])
 

@@ -222,7 +222,7 @@ class Town:
                 {"language": "es", "headline": "Inundación", "instruction": "Suba a un lugar alto."},
                 {"language": "en", "headline": "Flood coming", "instruction": "Move to high ground."},
             ],
-            "area": {"description": "Po"},
+            "area": {"description": "Po", "circles": [[45.0, 9.0, 30.0]]},
             "target": {"nodes": ["office"]},
             "contact": {
                 "hotline": "12308", "mission": "+39 02 5693869", "police": "112", "valid_from": now.isoformat(),
