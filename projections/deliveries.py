@@ -30,7 +30,7 @@ STOPPED = "stopped"
 
 class Deliveries(Projection):
     name = "deliveries"
-    code_version = 2
+    code_version = 3
 
     def __init__(self, generation: int = 0) -> None:
         super().__init__(generation)
@@ -66,6 +66,7 @@ class Deliveries(Projection):
             Column("attempt", Integer, nullable=False),
             Column("provider_ref", Text, nullable=False),
             Column("retry_at", Utc),
+            Column("doubt", Integer, nullable=False),  # 1 once an attempt was in doubt: the person may have it
             Column("position", Integer, nullable=False),
         )
         Index(f"deliveries_person_g{generation}", self.deliveries.c.person_id, self.deliveries.c.warning_id)
@@ -82,6 +83,7 @@ class Deliveries(Projection):
             .values(
                 outcome=case((known, d.c.outcome), else_=bindparam("outcome")),
                 reason=case((known, d.c.reason), else_=bindparam("reason")),
+                doubt=case((bindparam("outcome") == Outcome.UNKNOWN.value, 1), else_=d.c.doubt),
                 **{name: bindparam(name) for name in ("attempt", "provider_ref", "retry_at", "position")},
             )
         )
@@ -189,7 +191,11 @@ class Deliveries(Projection):
         query = (
             select(s.node_id, s.circle, s.channel, s.language, d.person_id)
             .join(self.deliveries, d.shard_id == s.shard_id)
-            .where(s.warning_id == warning_id, s.purpose != "cancel", d.outcome.in_([o.value for o in REACHED]))
+            .where(
+                s.warning_id == warning_id,
+                s.purpose != "cancel",
+                or_(d.outcome.in_([o.value for o in REACHED]), d.doubt == 1),
+            )
             .order_by(s.shard_id, d.idx)
         )
         return [
@@ -294,6 +300,7 @@ def _delivery_rows(event: ShardPlanned, position: int) -> list[dict[str, Any]]:
             "attempt": 0,
             "provider_ref": "",
             "retry_at": None,
+            "doubt": 0,
             "position": position,
         }
         for i, person_id in enumerate(event.recipients)

@@ -53,6 +53,24 @@ async def test_only_those_reached_are_told_over_the_channel_that_reached_them(tm
         assert h.sent().count(("milan-both", SMS)) == 0  # its retry went with the warning
 
 
+async def test_who_may_have_it_is_told_even_if_a_later_attempt_was_refused(tmp_path):
+    async with house(tmp_path) as h:
+        h.notifiers[SMS].answers["milan-zh"] = [
+            {"outcome": Outcome.UNKNOWN, "reason": Reason.TIMEOUT},
+            {"outcome": Outcome.REFUSED, "reason": Reason.BLOCKED},
+        ]
+        warning_id = await h.told(Level.RED)
+        await h.pass_time(minutes=1)
+        await h.quiet()
+        assert h.rows(warning_id, "milan-zh", channel=SMS)[-1][0] is Outcome.REFUSED
+        h.notifiers[SMS].answers.clear()
+        h.forget_sent()
+        await cancel(h, warning_id)
+        await h.quiet()
+
+        assert ("milan-zh", SMS) in h.sent()
+
+
 def _receipt(place, outcome, reason):
     shard_id, index = place
     return shard_id, Row(index, outcome, 1, reason)
