@@ -220,14 +220,25 @@ class Registry(Commands):
         return state.person_id
 
     async def end_session(self, secret: str) -> None:
-        def decide(state: Token | None) -> list[Event]:
-            return (
-                [] if state is None or state.ended else grants.end_token(state, why="signed out", at=self.clock.now())
-            )
-
+        """Signs out: the session's cookie is worth nothing from here on. An unknown or ended one changes nothing."""
         digest = digest_of(secret)
+
+        def decide(state: Token | None) -> list[Event]:
+            over = state is None or state.ended or self.clock.now() >= state.valid_until
+            return [] if over else grants.end_token(state, why="signed out", at=self.clock.now())
+
         origin = Origin(actor="system:sessions", correlation_id=f"logout-{digest[:16]}")
         await self.log.execute(token_stream(digest), grants.evolve_token, decide, origin)
+
+    async def revoke_token(self, digest: str, actor: Actor, *, reason: str) -> Done:
+        """Withdraws a credential by its SHA-256, as `issue_token` gave it. Raises Refused where it is over already."""
+        recorded = await self.log.execute(
+            token_stream(digest),
+            grants.evolve_token,
+            lambda state: grants.end_token(state, why=reason, at=self.clock.now()),
+            self.origin(actor, None),
+        )
+        return Done(id=digest, position=recorded[-1].position)
 
     def token_of(self, secret: str, kind: TokenKind) -> Token:
         """The credential with this secret. Raises NotSignedIn where it is unknown, of another kind or over."""

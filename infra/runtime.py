@@ -21,7 +21,7 @@ import structlog
 from api.desk import Desk
 from api.receipts import Receipts
 from api.registry import Registry
-from domain.errors import Unreachable
+from domain.errors import FenghuoError, Unreachable
 from domain.people import Channel
 from domain.ports import Clock
 from infra.clock import SystemClock
@@ -93,6 +93,13 @@ class Stores:
         """Brings the views to the end of the log."""
         return await asyncio.to_thread(self.views.catch_up, self.log.read_now)
 
+    async def sign(self) -> None:
+        """Signs the log as it is; where that fails, it is logged, and the next to run signs instead."""
+        try:
+            await asyncio.to_thread(self.prover.extend)
+        except FenghuoError as error:
+            _log.error("unsigned", code=error.code)
+
 
 class Runtime:
     """A running installation: follower, planner, timekeeper, worker and prover beside the stores.
@@ -139,6 +146,7 @@ class Runtime:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.stores.sign()
         for notifier in self.notifiers.values():
             await notifier.close()
         if self._lock is not None:

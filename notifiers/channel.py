@@ -26,6 +26,7 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     html: str
     short: str
+    push: str = ""  # the body of a notification, which is opened and not replied to; empty: `short` without its link
     urgency: str = "high"  # RFC 8030 section 5.3: very-low, low, normal, high
     ttl_s: int = 3600  # seconds until the message is of no use
 

@@ -91,6 +91,7 @@ class Letter:
         unsubscribe: str,
         longest_link: int,
     ) -> None:
+        """`longest_link`: characters of the longest link there will be, as it stands in hypertext."""
         self._rendered = rendered
         self._sender = sender
         self._message_domain = message_domain
@@ -98,7 +99,7 @@ class Letter:
         self._unsubscribe = unsubscribe
         self._text = _lines(rendered.text)
         self._html = _lines(rendered.html)
-        self._plain_fits = _fits(self._text, longest_link) and _fits(self._html, longest_link * 5)
+        self._plain_fits = _fits(self._text, longest_link) and _fits(self._html, longest_link)
         self._skeletons: dict[bool, list[bytes]] = {}
 
     def for_recipient(self, address: str, message_id: str, link: str, *, eight_bit: bool) -> bytes | None:

@@ -134,10 +134,12 @@ def render(
     if purpose is Purpose.CANCEL:
         said = text_for(cancel_texts, language).headline if cancel_texts else cancel_reason
         parts = [subject, f"{words.reason}: {said}", card]
+        push = f"{words.reason}: {said}"
         short = f"{words.cancelled}{level}: {text.headline}"[:SHORT] + f" {words.hotline} {content.contact.hotline}"
     else:
         ask = words.answer_staff if circle is Circle.STAFF else words.answer_people
         parts = [subject, text.description, text.instruction, f"{words.valid} {until}", f"{ask} {LINK}", card]
+        push = text.instruction or text.description or f"{words.valid} {until}"
         first = f"{prefix}{level}: {text.headline}"
         if len(first) < SHORT and text.instruction:
             first = f"{first} {text.instruction}"
@@ -149,6 +151,7 @@ def render(
         text=body,
         html=_html(parts, language),
         short=_one_line(short),
+        push=_cut(push),
         urgency="normal" if content.level is Level.BLUE else "high",
         ttl_s=max(60, int((content.expires_at - now).total_seconds())),
     )
@@ -172,7 +175,8 @@ def _one_line(text: str) -> str:
 
 def _html(parts: list[str], language: str) -> str:
     anchor = f'<a href="{LINK}">{LINK}</a>'
-    paragraphs = "".join(
+    # Each on a line of its own: a body with a line of over 998 octets has to be encoded, which makes it a third larger.
+    paragraphs = "\n".join(
         f"<p>{html.escape(part).replace(chr(10), '<br>').replace(LINK, anchor)}</p>" for part in parts if part
     )
     return f'<!doctype html><html lang="{html.escape(language)}"><meta charset="utf-8"><body>{paragraphs}</body></html>'

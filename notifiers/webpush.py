@@ -224,7 +224,8 @@ def status_meaning(status: int, says_when: bool) -> tuple[Outcome, Reason]:
 def _texts(rendered: Rendered, deliveries: Sequence[Delivery]) -> tuple[str, str]:
     """Title and body, cut so that the payload fits with the longest link and id among those that may be sent."""
     title = _cut(sendable(rendered.subject[: LONGEST_TITLE + 1]), LONGEST_TITLE)
-    body = sendable(rendered.short[:LARGEST_PAYLOAD]).replace(LINK, "").strip()
+    said = rendered.push or rendered.short.replace(LINK, "")
+    body = sendable(said[:LARGEST_PAYLOAD]).strip()
     taken = max((len(d.link.encode(errors="replace")) for d in deliveries if len(d.link) <= LONGEST_LINK), default=0)
     tags = max((len(d.message_id.encode(errors="replace")) for d in deliveries), default=0)
     room = LARGEST_PAYLOAD - taken - tags

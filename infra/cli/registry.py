@@ -161,11 +161,28 @@ def issue(
     """Makes a bearer token for the API. It is shown once; the log keeps its SHA-256 alone."""
     secret = secrets.token_urlsafe(32)
 
-    async def act(stores: Stores) -> None:
-        await stores.registry.issue_token(person_id, TokenKind.BEARER, secret, timedelta(days=days), _operator(), grant)
+    async def act(stores: Stores) -> str:
+        lasts = timedelta(days=days)
+        done = await stores.registry.issue_token(person_id, TokenKind.BEARER, secret, lasts, _operator(), grant)
+        return done.id
 
-    with_stores(data_dir, act)
-    show({"token": secret}, as_json=as_json, text=lambda: secret)
+    digest = with_stores(data_dir, act)
+    show({"token": secret, "digest": digest}, as_json=as_json, text=lambda: secret)
+
+
+@token_app.command("revoke")
+def revoke_token(
+    digest: Annotated[str, typer.Argument(help="The token's SHA-256: its `digest` when it was issued, or in the log.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Withdraws a token, a session or a login link, at once."""
+
+    async def act(stores: Stores) -> str:
+        return (await stores.registry.revoke_token(digest, _operator(), reason=reason)).id
+
+    done = with_stores(data_dir, act)
+    show({"revoked": done}, as_json=False, text=lambda: f"Token {done[:12]}… is revoked.")
 
 
 @token_app.command("login-link")

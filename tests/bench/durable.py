@@ -23,13 +23,17 @@ from twilio.http.async_http_client import AsyncTwilioHttpClient
 from twilio.rest import Client
 
 from domain.people import Channel
+from domain.shards import Circle, Purpose
+from domain.warnings import Status, WarningState
+from notifiers.channel import LINK as PLACE
 from notifiers.channel import Notifier, Rendered
 from notifiers.email import EmailNotifier, EmailSettings
 from notifiers.mime import Letter, sender_address
+from notifiers.render import render
 from notifiers.sms import SmsNotifier, SmsSettings
 from notifiers.webpush import WebPushNotifier, WebPushSettings, topic
 from tests.bench.figures import Figure, figure
-from tests.bench.rig import ACCOUNT, TOKEN, Sink, fan_out, installation, sink
+from tests.bench.rig import ACCOUNT, TOKEN, Sink, content, fan_out, installation, sink
 
 PEOPLE = 3000
 ROUNDS = 3
@@ -37,11 +41,15 @@ CONNECTIONS = 8  # to the mail server
 REQUESTS = 64  # in flight, to the providers that speak HTTP
 SENDER = "duty@fao.example"
 LINK = "http://127.0.0.1:1/a/" + "x" * 40
-TEXT = (
-    "红色预警: 洪水红色预警 请撤到高处。 平安请回复1，需要帮助请回复2，或打开 " + LINK + " 热线 12308"
-)  # what a recipient of the durable run gets
-
 Bare = Callable[[], Awaitable[None]]
+
+
+def _rendered() -> Rendered:
+    """What the durable run sends, word for word."""
+    warning = WarningState(warning_id="0" * 32, content=content(), authors=(), status=Status.RELEASED)
+    return render(
+        warning, purpose=Purpose.NOTICE, circle=Circle.PEOPLE, language="zh-CN", now=warning.content.effective_at
+    )
 
 
 async def _compared(
@@ -108,9 +116,7 @@ async def email() -> Figure:
 
 def _mails() -> list[bytes]:
     """Mails of the size that the durable run sends, ready to go."""
-    rendered = Rendered(
-        language="zh-CN", subject="红色预警: 洪水红色预警", text=f"{TEXT}\n{'河水上涨。' * 20}", html=TEXT, short=TEXT
-    )
+    rendered = _rendered()
     letter = Letter(
         rendered,
         sender=sender_address(SENDER, "烽火 Fenghuo"),
@@ -138,12 +144,13 @@ async def sms() -> Figure:
         )
         client = Client(ACCOUNT, TOKEN, http_client=AsyncTwilioHttpClient(), environment={"TWILIO": ""})
         client.api.base_url = to.sms
+        body = _rendered().short.replace(PLACE, LINK)
 
         async def one(n: int) -> None:
             await client.messages.create_async(
                 to=_phone_of(n),
                 from_=number,
-                body=TEXT,
+                body=body,
                 validity_period=3600,
                 status_callback=f"http://127.0.0.1:1/callbacks/sms/{'0' * 32}/{n}",
             )
@@ -176,6 +183,8 @@ async def webpush() -> Figure:
                 concurrency=REQUESTS,
             )
         )
+        words = _rendered()
+        body = words.short.replace(PLACE, "")
         browser = ec.generate_private_key(ec.SECP256R1()).public_key()
         public = browser.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
         secret = bytes(range(16))
@@ -191,7 +200,7 @@ async def webpush() -> Figure:
             }
 
             async def one(n: int) -> None:
-                payload = {"title": "红色预警", "body": TEXT, "url": LINK, "tag": f"{'0' * 32}.{n}"}
+                payload = {"title": words.subject, "body": body, "url": LINK, "tag": f"{'0' * 32}.{n}"}
                 content = http_ece.encrypt(
                     msgspec.json.encode(payload),
                     private_key=ec.generate_private_key(ec.SECP256R1()),

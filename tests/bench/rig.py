@@ -100,22 +100,25 @@ async def installation(
                 await runtime.stop(drain_s=5)
 
 
-async def drafted(stores: Stores) -> str:
-    """A warning to everybody, ready to be released."""
+def content() -> Content:
+    """A warning to everybody, at the level at which the people are told at once."""
     now = datetime.now(UTC)
-    content = Content(
+    text = Text(language="zh-CN", headline="洪水红色预警", description="河水上涨。" * 20, instruction="请撤到高处。")
+    return Content(
         event="Flood",
         level=Level.RED,
-        texts=(
-            Text(language="zh-CN", headline="洪水红色预警", description="河水上涨。" * 20, instruction="请撤到高处。"),
-        ),
+        texts=(text,),
         area=Area(description="Po"),
         target=Target(nodes=("office",)),
         contact=ContactCard(hotline="12308", mission="+39 06 1", police="112", valid_from=now),
         effective_at=now,
         expires_at=now + timedelta(hours=6),
     )
-    done = await stores.desk.draft(FIRST, content)
+
+
+async def drafted(stores: Stores) -> str:
+    """A warning, ready to be released."""
+    done = await stores.desk.draft(FIRST, content())
     await stores.follower.reached(done.position)
     return done.id
 

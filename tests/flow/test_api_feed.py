@@ -9,7 +9,8 @@ from typing import Any
 
 from problems import denied, problem
 from setting import SHARED
-from town import SETUP, Town
+from town import Town
+from townsfolk import SETUP
 
 from domain.grants import TokenKind
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from problems import denied
 from setting import SHARED
-from town import SETUP, Town
+from town import Town
+from townsfolk import SETUP
 
 from domain.grants import GrantRole
 

@@ -20,8 +20,9 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from town import SETUP, Town
+from town import Town
 from town import town as new_town
+from townsfolk import SETUP
 
 from domain.grants import GrantRole
 

@@ -8,7 +8,8 @@ import httpx
 import pytest
 from problems import problem
 from setting import SHARED
-from town import Town, phone_of
+from town import Town
+from townsfolk import phone_of
 from twilio.request_validator import RequestValidator
 
 from domain.answers import AnswerReceived

@@ -12,7 +12,7 @@ import pytest
 import typer
 from setting import History
 from terminal import fenghuo, process, refused
-from town import PEOPLE, phone_of
+from townsfolk import PEOPLE, phone_of
 
 from infra.cli.main import app
 
@@ -311,3 +311,14 @@ def _whose(folder: Path, phone: str) -> str | None:
 
 def test_the_version_is_said() -> None:
     assert re.fullmatch(r"fenghuo \d+\.\d+\.\d+\n", fenghuo("--version").out)
+
+
+def test_a_token_is_withdrawn_by_its_digest_and_only_once(history: History) -> None:
+    issued = fenghuo("token", "issue", "officer1", "--json", folder=history.folder).json
+
+    revoked = fenghuo("token", "revoke", issued["digest"], "--reason", "lost", folder=history.folder)
+    again = fenghuo("token", "revoke", issued["digest"], "--reason", "lost", folder=history.folder)
+
+    assert revoked.status == 0
+    assert (again.status, "token.spent" in again.err) == (1, True)
+    assert issued["token"] not in revoked.out + again.err

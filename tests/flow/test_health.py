@@ -6,7 +6,8 @@ import asyncio
 
 from prometheus_client.parser import text_string_to_metric_families
 from setting import Errors
-from town import PEOPLE, TREE, Town, mail_of, phone_of
+from town import Town
+from townsfolk import PEOPLE, TREE, mail_of, phone_of
 
 
 def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

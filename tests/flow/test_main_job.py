@@ -8,7 +8,8 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from terminal import Ran, fenghuo
-from town import OURS, PEOPLE, STAFF_TOLD, Town, link_in
+from town import OURS, Town, link_in
+from townsfolk import PEOPLE, STAFF_TOLD
 
 from domain.answers import AnswerReceived
 from domain.outcomes import Outcome

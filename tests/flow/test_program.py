@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import msgspec
 from terminal import fenghuo, refused
-from town import GRANTS, PEOPLE, TREE, WEBPUSH, mail_of, phone_of
+from townsfolk import GRANTS, PEOPLE, TREE, WEBPUSH, mail_of, phone_of
 
 from domain.people import Channel
 from infra.demo.warning import warning_cap

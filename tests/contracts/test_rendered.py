@@ -1,0 +1,70 @@
+"""What people read: each channel's words ask only for what that channel can do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from domain.rulepacks import Level
+from domain.shards import Circle, Purpose
+from domain.warnings import Area, ContactCard, Content, Status, Target, Text, WarningState
+from notifiers.channel import LINK
+from notifiers.render import render, text_for
+
+NOW = datetime(2026, 7, 1, 8, 0, tzinfo=UTC)
+TEXTS = (
+    Text(language="zh-CN", headline="洪水", description="河水上涨", instruction="上二楼"),
+    Text(language="en-US", headline="Flood", description="The river rises", instruction="Go upstairs"),
+)
+WARNING = WarningState(
+    warning_id="w1",
+    status=Status.RELEASED,
+    authors=("a",),
+    content=Content(
+        event="flood",
+        level=Level.RED,
+        texts=TEXTS,
+        area=Area(description="Prato"),
+        target=Target(nodes=("top",)),
+        contact=ContactCard(hotline="12308", mission="+39 055", police="112", valid_from=NOW),
+        effective_at=NOW,
+        expires_at=NOW + timedelta(hours=6),
+    ),
+)
+
+
+def rendered(language: str, purpose: Purpose = Purpose.NOTICE):
+    return render(WARNING, purpose=purpose, circle=Circle.PEOPLE, language=language, now=NOW, cancel_reason="over")
+
+
+@pytest.mark.parametrize("language", ["zh", "en", "es", "it", "fr"])
+def test_hotline_mission_and_police_stand_on_every_mail(language):
+    said = rendered(language)
+
+    assert all(number in said.text and number in said.html for number in ("12308", "+39 055", "112"))
+    assert said.text.count(LINK) == 1
+
+
+@pytest.mark.parametrize("language", ["zh", "en", "es", "it", "fr"])
+def test_a_text_message_asks_for_a_reply_and_a_notification_does_not(language):
+    said = rendered(language)
+
+    assert "1" in said.short
+    assert LINK in said.short
+    assert said.push in ("上二楼", "Go upstairs")
+
+
+def test_a_cancellation_says_so_and_why_and_asks_for_nothing():
+    said = rendered("en", Purpose.CANCEL)
+
+    assert "CANCELLED" in said.subject
+    assert "over" in said.push
+    assert LINK not in said.short + said.text + said.html
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"), [("zh", "洪水"), ("en-GB", "Flood"), ("de", "洪水"), ("EN", "Flood"), ("zh-TW", "洪水")]
+)
+def test_the_text_nearest_to_the_persons_language_is_chosen(language, expected):
+    assert text_for(TEXTS, language).headline == expected
