@@ -227,7 +227,8 @@ class EventStream(Response):
             await send(_body(missed))
         while True:
             try:
-                frame = await asyncio.wait_for(watcher.frames.get(), self._hub.heartbeat_s)
+                async with asyncio.timeout(self._hub.heartbeat_s):
+                    frame = await watcher.frames.get()
             except TimeoutError:
                 if not await self._still():
                     break

@@ -12,6 +12,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from infra import logs
 from tests.bench import durable, first_byte, log
 from tests.bench.figures import SWITCH_S, Figure, commit, machine
 
@@ -39,6 +40,7 @@ def main() -> int:
     }
     if not chosen:
         parser.error(f"there are: {', '.join(BENCHMARKS)}")
+    logs.configure(level="WARNING", as_json=False)  # the program's lines would stand among the figures
     sys.setswitchinterval(SWITCH_S)
     on, of = machine(), commit()
     figures: list[Figure] = []
