@@ -36,7 +36,7 @@ from tests.bench.figures import Figure, figure
 from tests.bench.rig import ACCOUNT, TOKEN, Sink, content, fan_out, installation, sink
 
 PEOPLE = 3000
-ROUNDS = 3
+ROUNDS = 5
 CONNECTIONS = 8  # to the mail server
 REQUESTS = 64  # in flight, to the providers that speak HTTP
 SENDER = "duty@fao.example"
