@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.exceptions import TyperException
 
 from domain.errors import FenghuoError
 from infra.cli import cap, demo, log, registry, serve, warning
@@ -58,7 +59,11 @@ app.command("demo")(demo.demo)
 def run() -> None:
     """The entry point. No traceback reaches a user; FENGHUO_DEBUG=1 shows it to a developer."""
     try:
-        app()
+        status = app(standalone_mode=False) or 0
+    except TyperException as error:
+        status = _used_wrongly(error)
+    except typer.Abort:
+        status = 130
     except FenghuoError as error:
         said = " ".join(str(error).split())  # one line, also where a database said it in several
         err.print(f"fenghuo: {said} [{error.code}]", markup=False, soft_wrap=True)
@@ -73,6 +78,12 @@ def run() -> None:
             raise
         err.print(f"fenghuo: something went wrong here: {type(error).__name__}. [internal]", markup=False)
         status = 1
-    else:
-        status = 0
     raise SystemExit(status)
+
+
+def _used_wrongly(error: Any) -> int:
+    """One line that says what was wrong and where help is; nothing where the help was printed in its stead."""
+    if said := " ".join(error.format_message().split()).rstrip("."):
+        where = error.ctx.command_path if getattr(error, "ctx", None) else "fenghuo"
+        err.print(f"fenghuo: {said}. See: {where} --help [cli.usage]", markup=False)
+    return int(error.exit_code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import sys
 from typing import Annotated
 
@@ -24,6 +25,7 @@ def serve(
 ) -> None:
     """Serves the API and the console, and does the work: plan, send, chase, prove."""
     logs.configure(level=log_level, as_json=not sys.stderr.isatty())
+    faulthandler.enable(sys.__stderr__ or sys.stderr)  # should a library crash the program, the last words say where
     settings = load(data_dir=data_dir, host=host, port=port, public_url=public_url, sandbox=sandbox or None)
     run_loop(_serve(settings))
 

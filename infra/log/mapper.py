@@ -22,7 +22,7 @@ import domain.shards
 import domain.stations
 import domain.warnings  # noqa: F401  each of these registers the topics of its events
 from domain.errors import VerificationFailed
-from domain.events import Event, Metadata, Recorded, class_of, raised, topic_of
+from domain.events import Event, Metadata, Recorded, class_of, known_topics, raised, topic_of
 from domain.ports import Vault
 from domain.private import Private, Sealed
 
@@ -34,8 +34,21 @@ class _Stored(msgspec.Struct, frozen=True):
 
 _encoder = msgspec.json.Encoder()
 _stored_decoder = msgspec.json.Decoder(_Stored)
-_personal: dict[type[Event], tuple[str, ...]] = {}
-_decoders: dict[type[Event], msgspec.json.Decoder[Any]] = {}
+
+# All of them now, in the one thread that imports: msgspec 0.22 works out how a type is read when it is first read, and
+# two threads that are first together crash the program (a null pointer in its `convert`).
+_decoders: dict[type[Event], msgspec.json.Decoder[Any]] = {
+    cls: msgspec.json.Decoder(cls) for cls in known_topics().values()
+}
+
+
+def _personal_fields(cls: type[Event]) -> tuple[str, ...]:
+    """The fields of an event that hold personal data."""
+    hints = get_type_hints(cls)
+    return tuple(name for name in cls.__struct_fields__ if Sealed in (hints[name], *get_args(hints[name])))
+
+
+_personal = {cls: _personal_fields(cls) for cls in known_topics().values()}
 
 
 class EventMapper:
@@ -64,10 +77,7 @@ class EventMapper:
                 name, fields = raised(stored_event.topic, msgspec.json.decode(stored.data))
                 event = msgspec.convert(fields, class_of(name))
             else:
-                decoder = _decoders.get(cls)
-                if decoder is None:
-                    decoder = _decoders[cls] = msgspec.json.Decoder(cls)
-                event = decoder.decode(stored.data)
+                event = _decoders[cls].decode(stored.data)
         except (KeyError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise VerificationFailed(
                 "log.unreadable_event",
@@ -76,7 +86,7 @@ class EventMapper:
                 "The log was altered, or written by a newer program.",
             ) from error
         stream, version = str(stored_event.originator_id), stored_event.originator_version
-        for name in _personal_fields(type(event)):
+        for name in _personal[type(event)]:
             value = getattr(event, name)
             # A box names its place and is sealed to it; here it is held to where it was found, so that one copied
             # whole from another event is noticed without opening it.
@@ -95,13 +105,3 @@ class EventMapper:
             if isinstance(value := getattr(event, name), Private)
         }
         return msgspec.structs.replace(event, **changes) if changes else event
-
-
-def _personal_fields(cls: type[Event]) -> tuple[str, ...]:
-    """The fields of an event that hold personal data."""
-    names = _personal.get(cls)
-    if names is None:
-        hints = get_type_hints(cls)
-        names = tuple(name for name in cls.__struct_fields__ if Sealed in (hints[name], *get_args(hints[name])))
-        _personal[cls] = names
-    return names
