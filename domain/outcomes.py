@@ -42,13 +42,16 @@ class Reason(StrEnum):
     CRASH = "crash"  # this program ended between sending and recording: in doubt
     UNDELIVERED = "undelivered"  # a receipt says that it did not arrive
     VALIDITY_OVER = "validity_over"
+    QUIET_HOURS = "quiet_hours"  # it is night where the person is, and the level does not wake them
+    NOT_ALLOWED = "not_allowed"  # our own rules: a country or prefix that is not on the list, a limit on what is spent
     STOPPED = "stopped"  # the warning was cancelled before this message was sent
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
     """One line of a shard's ledger. `index` counts the shard's recipients from 0, `attempt` from 1.
 
-    `retry_at`: it will be tried again then; None settles the recipient for this shard.
+    `retry_at`: it will be tried again then; None settles the recipient for this shard. `provider` is who was asked,
+    by its name in the settings.
     """
 
     index: int
@@ -57,6 +60,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     reason: Reason = Reason.NONE
     provider_ref: str = ""
     retry_at: datetime | None = None
+    provider: str = ""
 
 
 REACHED = frozenset({Outcome.ACCEPTED, Outcome.DELIVERED, Outcome.UNKNOWN})

@@ -30,12 +30,27 @@ STAFF = frozenset({Role.DUTY_OFFICER, Role.COUNTY_OFFICER, Role.HEAD, Role.DEPUT
 
 
 class Channel(StrEnum):
+    """By what a person is reached. A person's channels are in the order of their wish: their ladder."""
+
     SMS = "sms"
+    VOICE = "voice"
     EMAIL = "email"
     WEBPUSH = "webpush"
+    WEBHOOK = "webhook"  # a signed POST to a program of an enterprise or an office
+    CHAT = "chat"  # WeCom, DingTalk, Feishu, ntfy, Matrix
 
 
-PRIVATE_FIELDS = frozenset({"name", "phone", "email", "push", "zone"})
+ADDRESS: dict[Channel, str] = {
+    Channel.SMS: "phone",
+    Channel.VOICE: "phone",
+    Channel.EMAIL: "email",
+    Channel.WEBPUSH: "push",
+    Channel.WEBHOOK: "webhook",
+    Channel.CHAT: "chat",
+}
+"""The personal field that holds the address of each channel."""
+
+PRIVATE_FIELDS = frozenset({"name", "zone", *ADDRESS.values()})
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,10 +94,9 @@ def register(state: Person | None, person: Person, personal: Private) -> list[Ev
     unknown = set(personal.fields) - PRIVATE_FIELDS
     if unknown:
         raise InvalidInput("person.field", f"Not personal fields: {', '.join(sorted(unknown))}.")
-    needs = {Channel.SMS: "phone", Channel.EMAIL: "email", Channel.WEBPUSH: "push"}
     for channel in person.channels:
-        if not personal.fields.get(needs[channel]):
-            raise InvalidInput("person.address", f"Channel {channel} needs the field {needs[channel]}.")
+        if not personal.fields.get(ADDRESS[channel]):
+            raise InvalidInput("person.address", f"Channel {channel} needs the field {ADDRESS[channel]}.")
     if state is None:
         return [
             PersonRegistered(

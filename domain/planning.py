@@ -7,7 +7,7 @@ or when their station relays, or when it sleeps through its escalation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 import msgspec
@@ -65,23 +65,31 @@ def concerned(target: Target, hierarchy: Hierarchy) -> list[str]:
     return [n for n in dict.fromkeys([*tops, *below]) if n in kept]
 
 
-def staff_told(people: Iterable[Person]) -> Iterator[Told]:
+def rungs(channels: Sequence[Channel], rule: LevelRule) -> list[tuple[Channel, ...]]:
+    """The rungs of a person's ladder under a level's rule: what is tried together, in the order of trying."""
+    if rule.one_by_one:
+        return [(channel,) for channel in channels]
+    at_once = tuple(channel for channel in channels if channel is not Channel.VOICE)
+    return [rung for rung in (at_once, tuple(c for c in channels if c is Channel.VOICE)) if rung]
+
+
+def staff_told(people: Iterable[Person], rule: LevelRule) -> Iterator[Told]:
     """Those who act for their node. Deputies are the reserve: they are told when the node stays silent."""
     for person in people:
         if person.role in STAFF and person.role is not Role.DEPUTY:
-            yield from _told(person, Circle.STAFF)
+            yield from _told(person, Circle.STAFF, rule)
 
 
-def deputies_told(people: Iterable[Person]) -> Iterator[Told]:
+def deputies_told(people: Iterable[Person], rule: LevelRule) -> Iterator[Told]:
     for person in people:
         if person.role is Role.DEPUTY:
-            yield from _told(person, Circle.STAFF)
+            yield from _told(person, Circle.STAFF, rule)
 
 
-def people_told(people: Iterable[Person]) -> Iterator[Told]:
+def people_told(people: Iterable[Person], rule: LevelRule) -> Iterator[Told]:
     for person in people:
         if person.role not in STAFF and person.role is not Role.AUDITOR:
-            yield from _told(person, Circle.PEOPLE)
+            yield from _told(person, Circle.PEOPLE, rule)
 
 
 def plan(
@@ -116,8 +124,9 @@ def plan(
     return shards
 
 
-def _told(person: Person, circle: Circle) -> Iterator[Told]:
-    for channel in person.channels:
+def _told(person: Person, circle: Circle, rule: LevelRule) -> Iterator[Told]:
+    """By the first rung; the others are for when that brings no receipt."""
+    for channel in next(iter(rungs(person.channels, rule)), ()):
         yield Told(person.node_id, circle, channel, person.language, person.person_id)
 
 

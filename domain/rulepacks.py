@@ -52,6 +52,11 @@ class LevelRule(msgspec.Struct, frozen=True, kw_only=True):
 
     `direct`: the people are told at once, beside their station; otherwise they are told when the station relays, or
     when it sleeps through the escalation. `relay_on_acknowledge`: a station's acknowledgement is its order to relay.
+
+    `one_by_one`: a person's channels are tried one after the other; otherwise all at once, with the voice call kept for
+    those of whom none of these brought a receipt. `receipt_limit_s`: the seconds without a receipt after which the next
+    is tried. `quota`: how many of a node's staff must acknowledge before its silence is over (0: all).
+    `overrides_quiet`: people are told at any hour of theirs.
     """
 
     lane: Lane
@@ -59,6 +64,10 @@ class LevelRule(msgspec.Struct, frozen=True, kw_only=True):
     direct: bool
     relay_on_acknowledge: bool = True
     escalation: tuple[EscalationStep, ...] = ()
+    one_by_one: bool = False
+    receipt_limit_s: int = 300
+    quota: int = 1
+    overrides_quiet: bool = False
 
 
 class RulePack(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,7 +127,7 @@ def standard(ack_limit_s: int = 900, then_s: int | None = None) -> RulePack:
         EscalationStep(ack_limit_s + again_s * 2, "direct"),
     )
     return RulePack(
-        rule_pack_id=f"standard-1-{ack_limit_s}-{again_s}",
+        rule_pack_id=f"standard-2-{ack_limit_s}-{again_s}",
         title="本地默认规则 / local default rules",
         issued_on=date(2022, 4, 28),
         effective_on=date(2022, 5, 30),
@@ -127,7 +136,11 @@ def standard(ack_limit_s: int = 900, then_s: int | None = None) -> RulePack:
         levels={
             Level.BLUE: LevelRule(lane=Lane.NORMAL, two_person=True, direct=False, escalation=steps),
             Level.YELLOW: LevelRule(lane=Lane.NORMAL, two_person=True, direct=False, escalation=steps),
-            Level.ORANGE: LevelRule(lane=Lane.HIGH, two_person=True, direct=False, escalation=steps),
-            Level.RED: LevelRule(lane=Lane.EXTREME, two_person=True, direct=True, escalation=steps),
+            Level.ORANGE: LevelRule(
+                lane=Lane.HIGH, two_person=True, direct=False, escalation=steps, overrides_quiet=True
+            ),
+            Level.RED: LevelRule(
+                lane=Lane.EXTREME, two_person=True, direct=True, escalation=steps, overrides_quiet=True
+            ),
         },
     )

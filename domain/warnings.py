@@ -70,7 +70,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """All that a warning says. Valid from `effective_at` until `expires_at` (UTC)."""
+    """All that a warning says. Valid from `effective_at` until `expires_at` (UTC). `drill`: an exercise (CAP 1.2)."""
 
     event: str
     level: Level
@@ -81,6 +81,7 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     effective_at: datetime
     expires_at: datetime
     source: Source = Source()
+    drill: bool = False
 
 
 class Release(StrEnum):

@@ -13,13 +13,18 @@ import msgspec
 
 from domain.outcomes import Outcome, Reason
 from domain.people import Channel
+from domain.rulepacks import Lane, Level
 
 LINK = "{{link}}"
 """Stands in a rendered text where each recipient's own link goes."""
 
 
 class Rendered(msgspec.Struct, frozen=True, kw_only=True):
-    """A warning in one language, as far as it is the same for all recipients. Texts hold LINK where the link goes."""
+    """A warning in one language, as far as it is the same for all recipients. Texts hold LINK where the link goes.
+
+    `voice` is what a call says; `number` a short reference that people can name on the phone and that stands in the
+    approved templates of providers that allow no free text.
+    """
 
     language: str
     subject: str
@@ -27,6 +32,11 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     html: str
     short: str
     push: str = ""  # the body of a notification, which is opened and not replied to; empty: `short` without its link
+    voice: str = ""
+    number: str = ""
+    level: Level = Level.RED
+    lane: Lane = Lane.NORMAL
+    drill: bool = False
     urgency: str = "high"  # RFC 8030 section 5.3: very-low, low, normal, high
     ttl_s: int = 3600  # seconds until the message is of no use
 
@@ -51,13 +61,14 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one delivery. `retry_after_s` is what the provider asked for, in seconds."""
+    """What became of one delivery. `retry_after_s` is what the provider asked for, in seconds; `provider` its name."""
 
     index: int
     outcome: Outcome
     reason: Reason = Reason.NONE
     provider_ref: str = ""
     retry_after_s: float | None = None
+    provider: str = ""
 
 
 class Notifier(Protocol):

@@ -6,13 +6,14 @@ Rendered once per (warning, purpose, circle, language); only the link differs be
 from __future__ import annotations
 
 import html
+import zlib
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import msgspec
 from babel.dates import format_datetime
 
-from domain.rulepacks import Level
+from domain.rulepacks import Lane, Level
 from domain.shards import Circle, Purpose
 from domain.warnings import Text, WarningState
 from notifiers.channel import LINK, Rendered
@@ -115,6 +116,7 @@ def render(
     circle: Circle,
     language: str,
     now: datetime,
+    lane: Lane = Lane.NORMAL,
     cancel_texts: tuple[Text, ...] = (),
     cancel_reason: str = "",
 ) -> Rendered:
@@ -152,9 +154,18 @@ def render(
         html=_html(parts, language),
         short=_one_line(short),
         push=_cut(push),
+        number=number_of(warning.warning_id),
+        level=content.level,
+        lane=lane,
+        drill=content.drill,
         urgency="normal" if content.level is Level.BLUE else "high",
         ttl_s=max(60, int((content.expires_at - now).total_seconds())),
     )
+
+
+def number_of(warning_id: str) -> str:
+    """Six digits by which people name a warning on the phone; for finding it again, not for telling all apart."""
+    return f"{zlib.crc32(warning_id.encode()) % 1_000_000:06d}"
 
 
 def _words(language: str, text: Text) -> _Words:

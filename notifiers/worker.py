@@ -20,7 +20,7 @@ from domain.errors import FenghuoError, Refused, Unreachable, VersionConflict
 from domain.events import Event
 from domain.ids import shard_stream
 from domain.outcomes import Outcome, Reason, Row
-from domain.people import Channel
+from domain.people import ADDRESS, Channel
 from domain.ports import Append, Clock, Contacts, Log, Origin, Vault
 from domain.rulepacks import Lane
 from domain.shards import Purpose, Shard, ShardPlanned
@@ -34,7 +34,6 @@ SLOTS = 32  # shards at work at the same time in each lane and channel: bulk del
 REMEMBERED = 10_000  # shards of which is known how far they were written
 BEHIND_S = 0.02  # a pause for the queue to catch up, where it named a shard that has nothing to do
 FLIGHT = 3  # chunks of recipients that are under way at the same time in each lane and channel: see flight.py
-ADDRESS: dict[Channel, str] = {Channel.SMS: "phone", Channel.EMAIL: "email", Channel.WEBPUSH: "push"}
 
 _log = structlog.get_logger("fenghuo.worker")
 
@@ -324,7 +323,7 @@ class Worker:
             result.retry_after_s,
             self._jitter(),
         )
-        return Row(index, result.outcome, attempt, result.reason, result.provider_ref, retry_at)
+        return Row(index, result.outcome, attempt, result.reason, result.provider_ref, retry_at, result.provider)
 
 
 def _folded(state: Shard, events: Sequence[Event]) -> Shard:

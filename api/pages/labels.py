@@ -63,6 +63,7 @@ CHANNELS: Final = {
     "webpush": N_("Web push"),
     "stream": N_("Live stream"),
     "webhook": N_("Webhook"),
+    "chat": N_("Chat group"),
 }
 ALL: Final = {
     "level": LEVELS,

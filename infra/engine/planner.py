@@ -200,18 +200,18 @@ class Planner:
             case "released":
                 nodes = planning.concerned(warning.content.target, hierarchy)
                 everybody = at(nodes)
-                staff, people = list(planning.staff_told(everybody)), list(planning.people_told(everybody))
+                staff, people = list(planning.staff_told(everybody, rule)), list(planning.people_told(everybody, rule))
                 told = staff + people if rule.direct else staff
                 meant = [p for p in everybody if planning.is_staff(p) or rule.direct]
                 return nodes, meant, told
             case "passed" if not rule.direct:
                 everybody = [p for p in at([trigger["node_id"]]) if not planning.is_staff(p)]
-                return [], everybody, list(planning.people_told(everybody))
+                return [], everybody, list(planning.people_told(everybody, rule))
             case "escalated" if trigger["action"] == "deputy":
-                return [], [], list(planning.deputies_told(at([trigger["node_id"]])))
+                return [], [], list(planning.deputies_told(at([trigger["node_id"]]), rule))
             case "escalated" if trigger["action"] == "parent":
                 parent = hierarchy.nodes[trigger["node_id"]].parent
-                return [], [], list(planning.staff_told(at([parent]))) if parent else []
+                return [], [], list(planning.staff_told(at([parent]), rule)) if parent else []
             case "cancelled":
                 return [], [], self._views.deliveries.reached(db, warning.warning_id)
         return [], [], []

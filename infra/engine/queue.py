@@ -14,7 +14,7 @@ from domain.errors import NotFound
 from domain.people import Channel
 from domain.ports import Clock
 from domain.private import Sealed
-from domain.rulepacks import LANES
+from domain.rulepacks import LANES, Lane
 from domain.shards import Circle, Purpose, ShardPlanned
 from domain.warnings import Text
 from infra.engine.follower import Follower
@@ -83,7 +83,7 @@ class ViewTexts:
     def __init__(self, views: Views, clock: Clock) -> None:
         self._views = views
         self._clock = clock
-        self._kept: dict[tuple[str, int, Purpose, Circle, str], Rendered] = {}
+        self._kept: dict[tuple[str, int, Purpose, Circle, str, Lane], Rendered] = {}
 
     async def rendered(self, plan: ShardPlanned) -> Rendered:
         return await asyncio.to_thread(self._rendered, plan)
@@ -93,7 +93,7 @@ class ViewTexts:
             row = self._views.warnings.one(db, plan.warning_id)
         if row is None:
             raise NotFound("warning.unknown", f"Warning {plan.warning_id} is not in the views.")
-        key = (plan.warning_id, row["version"], plan.purpose, plan.circle, plan.language)
+        key = (plan.warning_id, row["version"], plan.purpose, plan.circle, plan.language, plan.lane)
         if key not in self._kept:
             if len(self._kept) > 500:
                 self._kept.clear()
@@ -103,6 +103,7 @@ class ViewTexts:
                 circle=plan.circle,
                 language=plan.language,
                 now=self._clock.now(),
+                lane=plan.lane,
                 cancel_texts=msgspec.convert(row["cancel_texts"] or [], tuple[Text, ...]),
                 cancel_reason=row["cancel_reason"] or "",
             )

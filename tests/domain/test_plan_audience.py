@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from domain import planning
 from domain.people import Channel, Role
 from domain.planning import Told, deputies_told, people_told, staff_told
-from domain.rulepacks import Lane, Level
+from domain.rulepacks import Lane, Level, LevelRule
 from domain.shards import SHARD_SIZE, Circle, Purpose, ShardPlanned
 from domain.warnings import Target
 
-SMS, EMAIL = Channel.SMS, Channel.EMAIL
+SMS, EMAIL, VOICE = Channel.SMS, Channel.EMAIL, Channel.VOICE
+AT_ONCE = LevelRule(lane=Lane.HIGH, two_person=True, direct=False)
+ONE_BY_ONE = LevelRule(lane=Lane.HIGH, two_person=True, direct=False, one_by_one=True)
 STATE = warning(DRAFTED, RELEASED)
 ORANGE = PACK.levels[Level.ORANGE]
 EVERY_ROLE = [person(role.value, role=role, channels=(SMS, EMAIL)) for role in Role]
@@ -48,27 +50,37 @@ def test_a_warning_concerns_the_nodes_below_its_targets_kept_to_the_countries_na
 
 
 def test_staff_are_told_first_and_deputies_are_the_reserve():
-    assert [t.person_id for t in staff_told(EVERY_ROLE) if t.channel is SMS] == [
+    assert [t.person_id for t in staff_told(EVERY_ROLE, AT_ONCE) if t.channel is SMS] == [
         "duty_officer",
         "county_officer",
         "head",
         "liaison",
     ]
-    assert [t.person_id for t in deputies_told(EVERY_ROLE) if t.channel is SMS] == ["deputy"]
+    assert [t.person_id for t in deputies_told(EVERY_ROLE, AT_ONCE) if t.channel is SMS] == ["deputy"]
 
 
 def test_the_people_are_citizens_and_enterprises_and_nobody_who_acts_for_a_node():
-    assert [(t.person_id, t.circle) for t in people_told(EVERY_ROLE) if t.channel is SMS] == [
+    assert [(t.person_id, t.circle) for t in people_told(EVERY_ROLE, AT_ONCE) if t.channel is SMS] == [
         ("citizen", Circle.PEOPLE),
         ("enterprise", Circle.PEOPLE),
     ]
+
+
+def test_the_ladder_is_all_but_the_call_at_once_or_one_after_the_other():
+    every = (VOICE, SMS, EMAIL)
+
+    assert planning.rungs(every, AT_ONCE) == [(SMS, EMAIL), (VOICE,)]
+    assert planning.rungs((VOICE,), AT_ONCE) == [(VOICE,)]
+    assert planning.rungs(every, ONE_BY_ONE) == [(VOICE,), (SMS,), (EMAIL,)]
+    assert planning.rungs((), ONE_BY_ONE) == []
+    assert [t.channel for t in people_told([person("ann", channels=every)], ONE_BY_ONE)] == [VOICE]
 
 
 def test_everybody_is_told_on_every_channel_of_theirs_in_their_language():
     ann = person("ann", "madrid", language="es", channels=(SMS, EMAIL))
     nobody = person("nobody", channels=())
 
-    assert list(people_told([ann, nobody])) == [
+    assert list(people_told([ann, nobody], AT_ONCE)) == [
         Told("madrid", Circle.PEOPLE, SMS, "es", "ann"),
         Told("madrid", Circle.PEOPLE, EMAIL, "es", "ann"),
     ]
