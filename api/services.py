@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Protocol
 
 import msgspec
 from prometheus_client import CollectorRegistry
 
 from api.desk import Desk
+from api.feeds.desk import FeedDesk
 from api.receipts import Receipts
 from api.registry import Registry
 from domain.ports import Clock, Log
 from notifiers.links import Links
 from projections.follower import Views
+
+
+class Reading(Protocol):
+    """How the last reading of a feed went."""
+
+    next_at: datetime
+    read_at: datetime | None
+    changed_at: datetime | None
+    code: str
+    message: str
+    failures: int
 
 
 class Progress(Protocol):
@@ -34,6 +47,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress
     desk: Desk
     registry: Registry
+    feeds: FeedDesk
+    readings: Callable[[str], Reading | None]
     receipts: Receipts
     links: Links
     clock: Clock

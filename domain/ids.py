@@ -69,6 +69,10 @@ def rule_pack_stream(rule_pack_id: str) -> str:
     return f"rulepack-{rule_pack_id}"
 
 
+def feed_stream(feed_id: str) -> str:
+    return f"feed-{feed_id}"
+
+
 def command_stream(actor: str, idempotency_key: str) -> str:
     return f"command-{derived('command', actor, idempotency_key)}"
 

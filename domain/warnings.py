@@ -88,6 +88,7 @@ class Release(StrEnum):
     TWO_PERSON = "two_person"
     SINGLE = "single"
     BREAK_GLASS = "break_glass"
+    BY_RULE = "by_rule"  # two people had allowed its feed to release warnings of this level by itself
 
 
 @topic("warning.drafted")
@@ -250,6 +251,14 @@ def release(
     else:
         how = Release.TWO_PERSON
     return [WarningReleased(warning_id=warning.warning_id, release=how, released_by=actor, reason=reason.strip())]
+
+
+def release_by_rule(state: WarningState | None, *, actor: str, rule: str, at: datetime) -> list[Event]:
+    """Lets a draft out that nobody has touched, since two people had allowed its feed to. `rule` names the feed."""
+    warning = _existing(state)
+    if warning.status is not Status.DRAFT or warning.authors != (actor,) or at >= warning.content.expires_at:
+        return []
+    return [WarningReleased(warning_id=warning.warning_id, release=Release.BY_RULE, released_by=actor, reason=rule)]
 
 
 def mark_updated(state: WarningState | None, *, by_warning: str) -> list[Event]:

@@ -50,6 +50,12 @@ class WebPushConfig(BaseModel):
     concurrency: int = Field(default=64, ge=1, le=1000)
 
 
+class FeedsConfig(BaseModel):
+    """Where feeds are read. `allowed_origins` may lie in a private network, and need no https."""
+
+    allowed_origins: list[str] = []
+
+
 class Settings(BaseSettings):
     """All settings, with what holds where nothing is said."""
 
@@ -64,6 +70,7 @@ class Settings(BaseSettings):
     sms: SmsConfig | None = None
     email: EmailConfig | None = None
     webpush: WebPushConfig | None = None
+    feeds: FeedsConfig = FeedsConfig()
 
     @classmethod
     def settings_customise_sources(

@@ -12,19 +12,21 @@ import os
 import random
 import time
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from api.desk import Desk
+from api.feeds.desk import FeedDesk
 from api.receipts import Receipts
 from api.registry import Registry
 from domain.errors import FenghuoError, Unreachable
 from domain.people import Channel
 from domain.ports import Clock
 from infra.clock import SystemClock
+from infra.engine.feeds import Poller
 from infra.engine.follower import Follower
 from infra.engine.planner import Planner
 from infra.engine.queue import ViewContacts, ViewQueue, ViewTexts
@@ -76,6 +78,7 @@ class Stores:
         self.follower = Follower(self.log, self.views)
         self.prover = Prover(folder, self.log, self.vault)
         self.desk = Desk(self.log, self.views, self.vault, self.clock, new_id)
+        self.feeds = FeedDesk(self.log, self.views, self.vault, self.clock, new_id)
         self.registry = Registry(self.log, self.views, self.vault, self.clock, new_id)
 
     async def __aenter__(self) -> Stores:
@@ -107,7 +110,13 @@ class Runtime:
     Only one may run on a data folder at a time: a lock on a file says so. Raises Unreachable where another runs.
     """
 
-    def __init__(self, stores: Stores, notifiers: dict[Channel, Notifier], public_url: str) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        notifiers: dict[Channel, Notifier],
+        public_url: str,
+        feed_origins: Sequence[str] = (),
+    ) -> None:
         self.stores = stores
         self.notifiers = notifiers
         self.links = Links(public_url, stores.vault.secret("links"))
@@ -124,6 +133,9 @@ class Runtime:
             clock=stores.clock,
             jitter=random.random,
         )
+        self.poller = Poller(
+            stores.feeds, stores.views, stores.follower, stores.clock, random.random, allowed_origins=feed_origins
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._lock: int | None = None
 
@@ -137,6 +149,7 @@ class Runtime:
             "timekeeper": Timekeeper(stores.log, stores.views, stores.follower, stores.clock).run,
             "worker": self.worker.run,
             "prover": stores.prover.run,
+            "feeds": self.poller.run,
         }
         self._tasks = [asyncio.create_task(_supervised(name, part), name=name) for name, part in parts.items()]
 

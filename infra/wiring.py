@@ -107,6 +107,8 @@ def services(settings: Settings, stores: Stores, runtime: Runtime, meters: Meter
         progress=stores.follower,
         desk=stores.desk,
         registry=stores.registry,
+        feeds=stores.feeds,
+        readings=runtime.poller.reading,
         receipts=runtime.receipts,
         links=runtime.links,
         clock=stores.clock,

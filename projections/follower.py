@@ -40,6 +40,7 @@ from domain.events import Recorded
 from projections.cases import Cases
 from projections.deliveries import Deliveries
 from projections.directory import Directory
+from projections.feeds import Feeds
 from projections.inbox import Inbox
 from projections.plans import Plans
 from projections.projection import Projection
@@ -47,7 +48,7 @@ from projections.timers import Timers
 from projections.tree import Tree
 from projections.warnings import Warnings
 
-VIEWS: tuple[type[Projection], ...] = (Directory, Warnings, Plans, Deliveries, Tree, Inbox, Timers, Cases)
+VIEWS: tuple[type[Projection], ...] = (Directory, Warnings, Plans, Deliveries, Tree, Inbox, Timers, Cases, Feeds)
 P = TypeVar("P", bound=Projection)
 BATCH = 500  # events in one transaction
 Read = Callable[[int, int], Sequence[Recorded]]
@@ -143,6 +144,10 @@ class Views:
     @property
     def cases(self) -> Cases:
         return self._view(Cases)
+
+    @property
+    def feeds(self) -> Feeds:
+        return self._view(Feeds)
 
     def names(self) -> list[str]:
         return sorted(self._current)

@@ -136,6 +136,12 @@ class Warnings(Projection):
             query = query.where(self.warnings.c.drafted_position < before)
         return [dict(row) for row in db.execute(query).mappings()]
 
+    def standing(self, db: Connection, warning_id: str, alone: str) -> tuple[Status, bool] | None:
+        """How a warning stands, and whether anybody but `alone` has written on it; None where there is none."""
+        w = self.warnings.c
+        row = db.execute(select(w.status, w.authors).where(w.warning_id == warning_id)).first()
+        return None if row is None else (Status(row.status), list(row.authors) != [alone])
+
     def state(self, db: Connection, warning_id: str) -> WarningState | None:
         """The domain's own shape of a warning; kept for as long as its version stands, since its texts are long."""
         w = self.warnings.c

@@ -13,6 +13,7 @@ from eventsourcing.persistence import StoredEvent
 import domain.answers
 import domain.cases
 import domain.commands
+import domain.feeds
 import domain.grants
 import domain.people
 import domain.planning

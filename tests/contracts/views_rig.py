@@ -19,9 +19,11 @@ sys.path.append(str(Path(__file__).parents[1] / "engine"))
 from house import EMAIL, NOW, SMS, House, actor, content, house, personal, phone_of
 
 from api.commands import Once
+from api.feeds import forms
 from domain.answers import Answer
 from domain.cases import ActionKind, Place
 from domain.events import Recorded
+from domain.feeds import Feed, Form
 from domain.grants import GrantRole, TokenKind
 from domain.outcomes import Outcome, Reason, Row
 from domain.people import Channel, Person, Role
@@ -61,6 +63,7 @@ async def _live() -> Lived:
             await _flood(h)
             await _fire(h)
             await _others(h)
+            await _feeds(h)
             await h.quiet()
             return Lived(events=h.recorded(), fingerprints=h.stores.views.fingerprints())
     finally:
@@ -137,3 +140,19 @@ async def _others(h: House) -> None:
     await h.desk.cancel(actor("officer1"), storm, reason="it passed by")
     once = Once(key="k1", fingerprint="f1")
     await h.desk.draft(actor("officer1"), content(Level.BLUE, event="Draft", expires_at=last), once=once)
+
+
+async def _feeds(h: House) -> None:
+    """Two feeds, one of them gone again, whose address the poller refuses to ask."""
+    desk = h.stores.feeds
+    for feed_id in ("advice", "gone"):
+        feed = Feed(
+            feed_id=feed_id, url="https://127.0.0.1/", form=Form.JSON, node_id="office", title="Advice", baseline=False
+        )
+        await desk.add(actor("officer1"), feed)
+        await h.quiet()
+        for said in (b'[{"id": "a", "title": "A"}, {"id": "b"}]', b'[{"id": "a", "title": "B"}]'):
+            await desk.take(feed_id, forms.entries(feed, said, {}, h.clock.now()))
+            await h.quiet()
+    await desk.allow_release(actor("officer2"), "advice", [Level.RED, Level.ORANGE])
+    await desk.remove(actor("officer2"), "gone")

@@ -89,9 +89,11 @@ class Running:
             )
         warning_id = await town.release()
         case = await town.post("milan-head", "/v1/cases", {"node_id": "milan", "text": "走失"})
+        feed = {"feed_id": "f1", "url": "https://127.0.0.1/", "form": "json", "node_id": "office", "title": "Advice"}
+        await town.post("officer1", "/v1/feeds", feed)
         await town.quiet()
         self.url, self.token = town.live.url, await town.token("officer1")
-        self.known = {"warning_id": warning_id, "node_id": "milan", "case_id": case.json()["id"]}
+        self.known = {"warning_id": warning_id, "node_id": "milan", "case_id": case.json()["id"], "feed_id": "f1"}
 
 
 @pytest.fixture(scope="module")

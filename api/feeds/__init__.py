@@ -1,0 +1,1 @@
+"""Feeds of other authorities: read what they publish, and draft from it."""
