@@ -28,6 +28,7 @@ class Outcome(StrEnum):
 class Reason(StrEnum):
     NONE = ""
     NO_ADDRESS = "no_address"  # no address of this kind, or its person was forgotten
+    UNREADABLE = "unreadable"  # what the log holds of their address was altered and cannot be opened
     BAD_ADDRESS = "bad_address"  # the provider does not know or cannot parse the address
     BLOCKED = "blocked"  # the recipient or a rule of the provider does not allow it
     SUBSCRIPTION_GONE = "subscription_gone"  # web push: the browser gave it up

@@ -6,6 +6,7 @@ with `references`), a withdrawal is an event after which nothing else happens to
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from enum import StrEnum
 
@@ -18,6 +19,8 @@ from domain.rulepacks import OFFICIAL_REMINDERS, Level, RulePack
 MAX_TEXT = 20_000  # characters of one text field; a text message is far shorter, a web page is not longer
 MAX_TEXTS = 40  # languages of one warning
 MAX_AREA_POINTS = 10_000
+_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202d\u202e]")
+"""Control characters, and the two that turn the order of what follows around: with these, 110 can be read as 011."""
 
 
 class Text(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,6 +177,8 @@ def check_content(content: Content) -> None:
             raise bad("headline", f"The headline in {text.language or 'an unnamed language'} is empty.")
         if max(len(text.headline), len(text.description), len(text.instruction)) > MAX_TEXT:
             raise bad("too_long", f"The text in {text.language} has a field of over {MAX_TEXT} characters.")
+        if any(_UNSEEN.search(part) for part in (text.headline, text.description, text.instruction)):
+            raise bad("control_character", f"The {text.language} text holds control or overriding characters.")
         if content.source.kind != "official" and any(
             word in part for word in OFFICIAL_REMINDERS for part in (text.headline, text.description, text.instruction)
         ):

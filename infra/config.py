@@ -26,6 +26,7 @@ class SmsConfig(BaseModel):
     sender: str
     base_url: str = "https://api.twilio.com"
     concurrency: int = Field(default=64, ge=1, le=1000)
+    timeout_s: float = Field(default=15.0, gt=0, le=300)
 
 
 class EmailConfig(BaseModel):
@@ -48,6 +49,7 @@ class WebPushConfig(BaseModel):
     contact: str
     allowed_origins: list[str] = []
     concurrency: int = Field(default=64, ge=1, le=1000)
+    timeout_s: float = Field(default=15.0, gt=0, le=300)
 
 
 class FeedsConfig(BaseModel):

@@ -41,6 +41,7 @@ def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:
                 sender=sms.sender,
                 base_url=sms.base_url,
                 concurrency=sms.concurrency,
+                timeout_s=sms.timeout_s,
             )
         )
     if settings.email is not None:
@@ -66,6 +67,7 @@ def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:
                 contact=push.contact,
                 allowed_origins=frozenset(push.allowed_origins),
                 concurrency=push.concurrency,
+                timeout_s=push.timeout_s,
             )
         )
     return found

@@ -24,7 +24,7 @@ from domain.people import Channel
 from infra.clock import ManualClock
 from infra.config import Settings
 from infra.runtime import Stores
-from infra.serve import Serving, serving
+from infra.serve import Sandbox, Serving, serving
 
 NOW = datetime(2026, 7, 1, 8, 0, tzinfo=UTC)
 OURS = {"Sec-Fetch-Site": "same-origin"}  # what a browser says of a form of our own page
@@ -249,9 +249,18 @@ def _mail(mail: Any) -> str:
 @asynccontextmanager
 async def town(folder: Path, **settings_: Any) -> AsyncIterator[Town]:
     """A new town, running. At the end nobody may have got anything that was not expected."""
+    async with running(folder, Settings(data_dir=folder, port=0, sandbox=True, **settings_)) as made:
+        yield made
+
+
+@asynccontextmanager
+async def running(folder: Path, settings: Settings, sandbox: Sandbox | None = None) -> AsyncIterator[Town]:
+    """A town with other settings; with `sandbox` its providers are those, started by the caller."""
     clock = ManualClock(NOW)
-    settings = Settings(data_dir=folder, port=0, sandbox=True, **settings_)
     async with Stores(folder, clock) as stores, serving(settings, stores) as live:
+        if sandbox is not None:
+            live.sandbox = sandbox
+            sandbox.sms.inbound_url = f"{live.url}/callbacks/sms/inbound"
         assert live.sandbox is not None
         async with httpx.AsyncClient(base_url=live.url, timeout=20) as http:
             made = Town(live, clock, http)
