@@ -23,6 +23,8 @@ TOPICS = {
     "case.opened.v1": "domain.cases.CaseOpened",
     "case.tasked.v1": "domain.cases.CaseTasked",
     "command.accepted.v1": "domain.commands.CommandAccepted",
+    "duty.handed_over.v1": "domain.roster.DutyHandedOver",
+    "duty.planned.v1": "domain.roster.DutyPlanned",
     "grant.given.v1": "domain.grants.GrantGiven",
     "grant.revoked.v1": "domain.grants.GrantRevoked",
     "node.registered.v1": "domain.stations.NodeRegistered",
