@@ -86,8 +86,8 @@ def plan(
 ) -> list[Event]:
     """Plans a window of the roster. What of it is past by `at` stays as it was; the rest takes the place of what stood.
 
-    `staff` are the people of the node. Raises InvalidInput for shifts that overlap, lie outside the window or belong to
-    nobody of the node's staff, Refused where all of the window is past.
+    `staff` are the people who are named, as far as there are such. Raises InvalidInput for shifts that overlap, lie
+    outside the window or belong to nobody of the node's staff, Refused where all of the window is past.
     """
     if not from_at < to_at or to_at - from_at > LONGEST_PLAN:
         raise InvalidInput("roster.window", "A roster ends after it begins, and covers at most 400 days.")

@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 
 from api.desk import Desk
+from api.duty import Duty
 from api.receipts import Receipts
 from api.registry import Registry
 from domain.errors import FenghuoError, Unreachable
@@ -77,6 +78,7 @@ class Stores:
         self.prover = Prover(folder, self.log, self.vault)
         self.desk = Desk(self.log, self.views, self.vault, self.clock, new_id)
         self.registry = Registry(self.log, self.views, self.vault, self.clock, new_id)
+        self.duty = Duty(self.log, self.views, self.vault, self.clock, new_id)
 
     async def __aenter__(self) -> Stores:
         await self.log.start()
@@ -124,6 +126,7 @@ class Runtime:
             clock=stores.clock,
             jitter=random.random,
         )
+        self.timekeeper = Timekeeper(stores.log, stores.views, stores.follower, stores.clock)
         self._tasks: list[asyncio.Task[None]] = []
         self._lock: int | None = None
 
@@ -134,7 +137,7 @@ class Runtime:
         parts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "follower": stores.follower.run,
             "planner": Planner(stores.log, stores.views, stores.follower, stores.clock, self.queue.offer).run,
-            "timekeeper": Timekeeper(stores.log, stores.views, stores.follower, stores.clock).run,
+            "timekeeper": self.timekeeper.run,
             "worker": self.worker.run,
             "prover": stores.prover.run,
         }

@@ -21,13 +21,15 @@ class Seen(NamedTuple):
 class Patience:
     """Timers by their deadlines in elapsed time. Held in memory: a restart begins it anew.
 
-    The longest that a timer is waited for is the time between its step and the one before it: an opening that lies in
-    the future was recorded before the clock was set back.
+    What is first seen of a relay says when it was opened in elapsed time, and all its later steps are counted from
+    there. The longest that a first sight is waited for is the time between its step and the one before it: an opening
+    that lies further ahead was recorded before the clock was set back.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._waiting: list[Seen] = []
+        self._opened: dict[tuple[str, str, str], float] = {}
         self.position = 0
 
     def see(self, timers: Sequence[dict[str, Any]]) -> None:
@@ -36,10 +38,12 @@ class Patience:
         for timer in timers:
             self.position = max(self.position, timer["position"])
             steps, done = timer["steps"], timer["done"]
-            longest = steps[done] - (steps[done - 1] if done else 0)
-            left = min((timer["due_at"] - now).total_seconds(), longest)
             key = (timer["kind"], timer["warning_id"], timer["node_id"])
-            heapq.heappush(self._waiting, Seen(elapsed + left, key, timer["due_at"]))
+            if key not in self._opened:
+                longest = steps[done] - (steps[done - 1] if done else 0)
+                left = min((timer["due_at"] - now).total_seconds(), longest)
+                self._opened[key] = elapsed + left - steps[done]
+            heapq.heappush(self._waiting, Seen(self._opened[key] + steps[done], key, timer["due_at"]))
 
     def over(self, limit: int = 500) -> list[Seen]:
         """Takes out those whose deadline has come, earliest first. What is not settled yet is to be kept."""
@@ -48,6 +52,10 @@ class Patience:
         while self._waiting and self._waiting[0].deadline <= elapsed and len(found) < limit:
             found.append(heapq.heappop(self._waiting))
         return found
+
+    def settled(self, key: tuple[str, str, str]) -> None:
+        """This relay is silent no more, or nothing is left to try."""
+        self._opened.pop(key, None)
 
     def keep(self, seen: Seen) -> None:
         heapq.heappush(self._waiting, seen)

@@ -34,18 +34,22 @@ LONGEST_WAIT = timedelta(seconds=60)
 
 
 class Timekeeper:
+    """`looked` is the position of the views at which it last saw to what is due."""
+
     def __init__(self, log: EventLog, views: Views, follower: Follower, clock: Clock) -> None:
         self._log = log
         self._views = views
         self._follower = follower
         self._clock = clock
         self._patience = Patience(clock)
+        self.looked = -1
 
     async def run(self) -> None:
         self._patience = Patience(self._clock)
         while True:
             position = self._views.position
             due, next_due = await asyncio.to_thread(self._due)
+            self.looked = position
             last = 0
             for timer in due:
                 try:
@@ -70,8 +74,11 @@ class Timekeeper:
             known = {(t["kind"], t["warning_id"], t["node_id"]) for t in due}
             for seen in self._patience.over():
                 timer = timers.one(db, *seen.key)
-                if timer is None or timer["due_at"] != seen.due_at:
-                    continue  # answered, or moved on to its next step
+                if timer is None:
+                    self._patience.settled(seen.key)
+                    continue
+                if timer["due_at"] != seen.due_at:
+                    continue  # it has moved on to its next step
                 self._patience.keep(seen)
                 if seen.key not in known:
                     due.append(timer)
