@@ -13,6 +13,8 @@ from api import callbacks, cases, feed, health, problems, public, relays, roster
 from api.auth import session_person
 from api.health import Meters
 from api.pages import i18n
+from api.pages.duty import duty
+from api.pages.duty_source import DutyPage
 from api.pages.live import Hub
 from api.pages.model import Who
 from api.pages.routes import console
@@ -59,6 +61,7 @@ def create_app(
     app.include_router(
         console(source, PagesDesk(services), lambda request: who(services, request), hub=hub, scope=source.scope)
     )
+    app.include_router(duty(DutyPage(services), lambda request: who(services, request)))
     meters = meters or Meters()
     app.add_middleware(_Around, meters=meters)
     return app

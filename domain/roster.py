@@ -130,7 +130,7 @@ def hand_over(
     over what one has changes nothing. Refused for those who are not of the node's staff.
     """
     if person is None or not _serves(person, node_id):
-        raise Refused("roster.not_staff", f"Only staff of {node_id} can take over its duty.", "Ask one of them.")
+        raise Refused("roster.not_staff", "Only staff of the node can take over its duty.", "Ask one of them.")
     holder = on_duty(state, at)
     if until is None:
         if holder is not None and holder.person_id == person.person_id:

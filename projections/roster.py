@@ -81,15 +81,30 @@ class Rosters(Projection):
             found.update((row["node_id"], _turn(row)) for row in db.execute(query).mappings())
         return found
 
+    def ahead(
+        self, db: Connection, node_ids: Sequence[str], from_at: datetime, to_at: datetime
+    ) -> dict[str, list[Turn]]:
+        """The turns of many nodes that stand and touch a span, in order."""
+        c = self.turns.c
+        found: dict[str, list[Turn]] = {}
+        for start in range(0, len(node_ids), 400):
+            query = (
+                select(self.turns)
+                .where(
+                    c.node_id.in_(node_ids[start : start + 400]),
+                    c.from_at < to_at,
+                    c.to_at > from_at,
+                    self._stands(None),
+                )
+                .order_by(c.node_id, c.from_at)
+            )
+            for row in db.execute(query).mappings():
+                found.setdefault(row["node_id"], []).append(_turn(row))
+        return found
+
     def between(self, db: Connection, node_id: str, from_at: datetime, to_at: datetime) -> list[Turn]:
         """The turns that stand and touch a span, in order."""
-        c = self.turns.c
-        query = (
-            select(self.turns)
-            .where(c.node_id == node_id, c.from_at < to_at, c.to_at > from_at, self._stands(None))
-            .order_by(c.from_at)
-        )
-        return [_turn(row) for row in db.execute(query).mappings()]
+        return self.ahead(db, [node_id], from_at, to_at).get(node_id, [])
 
     def _stands(self, as_of: int | None) -> Any:
         c = self.turns.c

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from problems import problem
 from setting import History
 from terminal import fenghuo
-from town import NOW, Town
+from town import NOW, Town, signed_in
 from townsfolk import SETUP
 
 from domain.grants import GrantRole
@@ -117,7 +118,8 @@ async def test_nobody_answers_and_the_tree_says_who_was_told_and_when(the_town: 
     for who in ("milan-zh", "milan-it", "milan-en", "milan-both"):
         await town.device(who).expect()
 
-    (milan,) = (await town.get("officer1", f"/v1/warnings/{warning_id}/tree")).json()["nodes"]
+    nodes = (await town.get("officer1", f"/v1/warnings/{warning_id}/tree")).json()["nodes"]
+    (milan,) = [node for node in nodes if node["node_id"] == "milan"]
     assert [(_hours(s["at"]) * 60, s["action"], s["told"]) for s in milan["steps"]] == [
         (15, "deputy", ["milan-deputy"]), (30, "parent", ["county1"]), (37.5, "voice", []), (45, "direct", []),
     ]  # fmt: skip
@@ -147,3 +149,41 @@ def test_the_command_line_plans_shows_and_hands_over(history: History, tmp_path:
     assert "duty.handed_over.v1" in log.out
     assert "王女士" not in log.out
     assert fenghuo("log", "verify", folder=history.folder).status == 0
+
+
+async def test_the_page_says_who_is_on_duty_and_takes_over_in_both_languages(the_town: Town) -> None:
+    town = the_town
+    put = await town.ask("milan-head", "PUT", MILAN, json=plan(("milan-liaison", 0, 8), ("milan-head", 8, 16)))
+    assert put.status_code == 200, put.text
+    head = await signed_in(town, "milan-head")
+    before = (await head.get("/console/duty?lang=zh")).text
+    assert 'id="take-over"' in before
+    row = _row(before, "milan")
+    assert ("联络员 milan-" in row, "负责人 milan-" in row, "7月2日" in row) == (True, True, True)
+    assert 'id="duty-rome"' not in before  # a station sees itself alone
+
+    foreign = await head.post("/console/duty", data={"note": "x"}, headers={"Sec-Fetch-Site": "cross-site"})
+    assert (foreign.status_code, town.recorded(DutyHandedOver)) == (403, [])
+    done = await head.post("/console/duty", data={"note": "无"})
+    assert (done.status_code, done.headers["location"]) == (303, "/console/duty")
+    after = (await head.get("/console/duty?lang=en")).text
+    assert "You are on duty here." in after
+    assert "taken over" in _row(after, "milan")
+
+    officer = await signed_in(town, "officer1")
+    everywhere = (await officer.get("/console/duty?lang=en")).text
+    assert all(f'id="duty-{node}"' in everywhere for node in ("office", "north", "milan", "rome", "village"))
+    assert "nobody" in _row(everywhere, "rome")
+    auditor = await signed_in(town, "auditor1")
+    assert "<form" not in (await auditor.get("/console/duty")).text
+    refused = await auditor.post("/console/duty", data={"note": "x"})
+    assert (refused.status_code, len(town.recorded(DutyHandedOver))) == (403, 1)
+    for browser in (head, officer, auditor):
+        await browser.aclose()
+    assert (await town.http.get("/console/duty")).status_code == 401
+
+
+def _row(page: str, node_id: str) -> str:
+    found = re.search(rf'<tr id="duty-{node_id}">.*?</tr>', page, re.DOTALL)
+    assert found is not None
+    return found[0]
