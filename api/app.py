@@ -9,11 +9,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import callbacks, cases, feed, health, problems, public, relays, warnings
+from api import callbacks, cases, feed, health, problems, public, relays, roster, warnings
 from api.auth import session_person
 from api.feeds.routes import router as feeds_router
 from api.health import Meters
 from api.pages import i18n
+from api.pages.duty import duty
+from api.pages.duty_source import DutyPage
 from api.pages.live import Hub
 from api.pages.model import Who
 from api.pages.routes import console
@@ -53,13 +55,22 @@ def create_app(
     app.state.hub = hub
     app.state.closing = asyncio.Event()
     problems.install(app)
-    for router in (health.router, warnings.router, relays.router, cases.router, feed.router, feeds_router):
+    for router in (
+        health.router,
+        warnings.router,
+        relays.router,
+        cases.router,
+        roster.router,
+        feeds_router,
+        feed.router,
+    ):
         app.include_router(router)
     app.router.routes[0:0] = callbacks.routes
     app.include_router(public.router)
     app.include_router(
         console(source, PagesDesk(services), lambda request: who(services, request), hub=hub, scope=source.scope)
     )
+    app.include_router(duty(DutyPage(services), lambda request: who(services, request)))
     meters = meters or Meters()
     app.add_middleware(_Around, meters=meters)
     return app

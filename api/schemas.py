@@ -180,8 +180,24 @@ class WarningOut(BaseModel):
     drafted_at: datetime
 
 
+class StepOut(BaseModel):
+    """A step of an escalation: what was done, after how many seconds of silence by the rule, when, and who was told.
+
+    `told` are ids of staff, null while it is being planned; empty for `direct`, which tells the node's own people.
+    """
+
+    action: str
+    after_s: int
+    at: datetime
+    told: list[str] | None
+
+
 class TreeNode(BaseModel):
-    """One node of a warning's tree; counts are people, rolled up over all below."""
+    """One node of a warning's tree; counts are people, rolled up over all below.
+
+    `signed` of `quota` staff have acknowledged: its silence is over when they are equal. `silent_s`: for how long
+    nobody had answered when its people were told directly, null where they were not.
+    """
 
     node_id: str
     parent: str | None
@@ -192,6 +208,10 @@ class TreeNode(BaseModel):
     state: str
     late: bool
     escalations: list[str]
+    steps: list[StepOut]
+    silent_s: int | None
+    quota: int
+    signed: int
     acknowledged_at: datetime | None
     relayed_at: datetime | None
     recipients: int

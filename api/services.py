@@ -10,6 +10,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from api.desk import Desk
+from api.duty import Duty
 from api.feeds.desk import FeedDesk
 from api.receipts import Receipts
 from api.registry import Registry
@@ -49,6 +50,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     registry: Registry
     feeds: FeedDesk
     readings: Callable[[str], Reading | None]
+    duty: Duty
     receipts: Receipts
     links: Links
     clock: Clock

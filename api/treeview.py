@@ -7,7 +7,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from projections.follower import Views
-from projections.tree import COUNTS, rolled_up, state_of
+from projections.tree import COUNTS, rolled_up, silent_s, state_of
+
+STEP = ("action", "after_s", "at", "told")
 
 
 def tree_nodes(views: Views, db: Connection, warning_id: str) -> list[dict[str, Any]]:
@@ -35,7 +37,11 @@ def tree_nodes(views: Views, db: Connection, warning_id: str) -> list[dict[str, 
                 "lon": node.lon,
                 "state": state_of(row),
                 "late": row["late"],
-                "escalations": list(row["escalations"]),
+                "escalations": [step["action"] for step in row["escalations"]],
+                "steps": [{name: step[name] for name in STEP} for step in row["escalations"]],
+                "silent_s": silent_s(row),
+                "quota": row["quota"],
+                "signed": row["signed"],
                 "acknowledged_at": row["acknowledged_at"],
                 "relayed_at": row["relayed_at"],
                 **{name: total[name] for name in COUNTS},

@@ -26,6 +26,8 @@ class Action(StrEnum):
     WARNING_CANCEL = "warning.cancel"
     RELAY_READ = "relay.read"
     RELAY_ACT = "relay.act"
+    ROSTER_WRITE = "roster.write"
+    DUTY_TAKE = "duty.take"
     CASE_READ = "case.read"
     CASE_OPEN = "case.open"
     CASE_ACT = "case.act"
@@ -47,7 +49,15 @@ class GrantRole(StrEnum):
 
 
 _STATION = frozenset(
-    {Action.WARNING_READ, Action.RELAY_READ, Action.RELAY_ACT, Action.CASE_READ, Action.CASE_OPEN, Action.CASE_ACT}
+    {
+        Action.WARNING_READ,
+        Action.RELAY_READ,
+        Action.RELAY_ACT,
+        Action.DUTY_TAKE,
+        Action.CASE_READ,
+        Action.CASE_OPEN,
+        Action.CASE_ACT,
+    }
 )
 ALLOWED: dict[GrantRole, frozenset[Action]] = {
     GrantRole.DUTY_OFFICER: _STATION
@@ -58,13 +68,21 @@ ALLOWED: dict[GrantRole, frozenset[Action]] = {
         Action.WARNING_CANCEL,
         Action.CASE_TASK,
         Action.PEOPLE_OPEN,
+        Action.ROSTER_WRITE,
     },
-    GrantRole.COUNTY_OFFICER: _STATION | {Action.CASE_TASK, Action.PEOPLE_OPEN},
-    GrantRole.STATION_HEAD: _STATION,
+    GrantRole.COUNTY_OFFICER: _STATION | {Action.CASE_TASK, Action.PEOPLE_OPEN, Action.ROSTER_WRITE},
+    GrantRole.STATION_HEAD: _STATION | {Action.ROSTER_WRITE},
     GrantRole.LIAISON: _STATION,
     GrantRole.AUDITOR: frozenset({Action.WARNING_READ, Action.RELAY_READ, Action.CASE_READ, Action.LOG_READ}),
     GrantRole.ADMINISTRATOR: frozenset(
-        {Action.HIERARCHY_WRITE, Action.PEOPLE_WRITE, Action.GRANT_WRITE, Action.WARNING_READ, Action.RELAY_READ}
+        {
+            Action.HIERARCHY_WRITE,
+            Action.PEOPLE_WRITE,
+            Action.GRANT_WRITE,
+            Action.ROSTER_WRITE,
+            Action.WARNING_READ,
+            Action.RELAY_READ,
+        }
     ),
 }
 

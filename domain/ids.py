@@ -53,6 +53,10 @@ def person_stream(person_id: str) -> str:
     return f"person-{person_id}"
 
 
+def roster_stream(node_id: str) -> str:
+    return f"roster-{node_id}"
+
+
 def grant_stream(grant_id: str) -> str:
     return f"grant-{grant_id}"
 

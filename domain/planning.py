@@ -7,7 +7,7 @@ or when their station relays, or when it sleeps through its escalation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 
 import msgspec
@@ -26,7 +26,7 @@ class PlanMade(Event, frozen=True, kw_only=True):
     """The plan of one trigger is complete in the log; from here on the trigger is never planned again.
 
     `as_of` is the log position of the audience; `unreachable` counts, by node, those who should be told and have no
-    channel at all.
+    channel at all. For an escalation `node_id` is the node that was silent, and `told` who was told of it.
     """
 
     trigger_event_id: str
@@ -35,6 +35,8 @@ class PlanMade(Event, frozen=True, kw_only=True):
     shards: int
     recipients: int
     unreachable: dict[str, int] = msgspec.field(default_factory=dict)
+    node_id: str | None = None
+    told: tuple[str, ...] = ()
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -80,10 +82,45 @@ def staff_told(people: Iterable[Person], rule: LevelRule) -> Iterator[Told]:
             yield from _told(person, Circle.STAFF, rule)
 
 
-def deputies_told(people: Iterable[Person], rule: LevelRule) -> Iterator[Told]:
-    for person in people:
-        if person.role is Role.DEPUTY:
-            yield from _told(person, Circle.STAFF, rule)
+IN_ROLE = {"deputy": Role.DEPUTY, "head": Role.HEAD, "liaisons": Role.LIAISON}
+"""Steps of an escalation that tell those of the silent node who have a role."""
+
+
+def chased(
+    action: str,
+    rule: LevelRule,
+    *,
+    own: Sequence[Person],
+    above: Sequence[Person],
+    on_duty: Collection[str],
+    spared: Collection[str] = (),
+) -> list[Told]:
+    """Who is told because a node is silent. `own` are its people, `above` those of the office above it.
+
+    `on_duty` are the ids of those on duty at either. `duty`: whoever of the node is on duty. `parent`: whoever is on
+    duty above; all its staff where nobody is, or where nobody who is can be reached. `voice`: a call to each of the
+    node's staff who can be called, the deputies too. `spared` have answered already.
+    """
+    own = [person for person in own if is_staff(person) and person.person_id not in spared]
+    match action:
+        case "deputy" | "head" | "liaisons":
+            return _all(own, rule, lambda p: p.role is IN_ROLE[action])
+        case "duty":
+            return _all(own, rule, lambda p: p.person_id in on_duty)
+        case "parent":
+            officers = [person for person in above if is_staff(person)]
+            return _all(officers, rule, lambda p: p.person_id in on_duty) or list(staff_told(officers, rule))
+        case "voice":
+            return [
+                Told(person.node_id, Circle.STAFF, Channel.VOICE, person.language, person.person_id)
+                for person in own
+                if Channel.VOICE in person.channels
+            ]
+    return []  # `direct` is a relay, planned as such
+
+
+def _all(people: Iterable[Person], rule: LevelRule, chosen: Callable[[Person], bool]) -> list[Told]:
+    return [told for person in people if chosen(person) for told in _told(person, Circle.STAFF, rule)]
 
 
 def people_told(people: Iterable[Person], rule: LevelRule) -> Iterator[Told]:

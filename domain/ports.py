@@ -20,8 +20,14 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """The present moment in UTC."""
 
+    def elapsed(self) -> float:
+        """Seconds that have passed since some moment of the past. It only grows, whatever `now()` is set to."""
+
     async def sleep_until(self, at: datetime) -> None:
-        """Returns once `now()` is `at` or later."""
+        """Returns once `now()` is `at` or later, or once as much time has passed as was left when it was asked.
+
+        So a wall clock that is set back prolongs no wait, and one that is set ahead ends it within a second.
+        """
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):

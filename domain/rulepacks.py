@@ -40,8 +40,13 @@ OFFICIAL_REMINDERS = ("注意安全", "谨慎前往", "暂勿前往")
 """领事保护与协助条例 art. 19: safety reminder levels are issued by the ministry and the missions alone."""
 
 
+STEPS = ("duty", "deputy", "head", "liaisons", "parent", "voice", "direct")
+"""What can be done about silence: tell whoever of the node is on duty, its deputies, head or liaisons; the office above
+(its officer on duty, all its staff where nobody is rostered); call all staff of the node; tell the people directly."""
+
+
 class EscalationStep(msgspec.Struct, frozen=True):
-    """What is done `after_s` seconds of silence: tell the `deputy`, the `parent` office, or the people `direct`ly."""
+    """What is done after `after_s` seconds of silence: one of STEPS."""
 
     after_s: int
     action: str
@@ -99,12 +104,34 @@ def adopt(state: RulePack | None, pack: RulePack) -> list[Event]:
         missing = [level.value for level in Level if level not in pack.levels]
         if missing:
             raise Refused("rulepack.level_missing", f"The rule pack says nothing about: {', '.join(missing)}.")
+        for level, rule in pack.levels.items():
+            _sound(level, rule)
         return [RulePackAdopted(pack=pack)]
     if state == pack:
         return []
     raise Refused(
         "rulepack.exists", f"Rule pack {pack.rule_pack_id} exists with other rules.", "Give the new one an id."
     )
+
+
+def _sound(level: Level, rule: LevelRule) -> None:
+    """Raises Refused for an escalation that could not be carried out: found now, not when nobody answers."""
+    unknown = [step.action for step in rule.escalation if step.action not in STEPS]
+    if unknown:
+        raise Refused(
+            "rulepack.step",
+            f"Level {level.value} escalates by what nobody knows: {', '.join(unknown)}.",
+            f"Steps are: {', '.join(STEPS)}.",
+        )
+    times = [step.after_s for step in rule.escalation]
+    if times != sorted(times) or any(after_s <= 0 for after_s in times):
+        raise Refused(
+            "rulepack.step_order",
+            f"The steps of level {level.value} do not follow each other.",
+            "Give each its seconds since the opening, in order, above 0.",
+        )
+    if rule.quota < 0:
+        raise Refused("rulepack.quota", f"Level {level.value} wants {rule.quota} acknowledgements.", "0 means: all.")
 
 
 def evolve(state: RulePack | None, event: Event) -> RulePack | None:
@@ -118,16 +145,18 @@ def standard(ack_limit_s: int = 900, then_s: int | None = None) -> RulePack:
     """The pack that a new installation starts with.
 
     The guideline gives no hours for 及时 or 第一时间; the escalation times are a local rule and labelled as one:
-    after `ack_limit_s` seconds of silence, and every `then_s` after that (as long again, where nothing is said).
+    the deputy after `ack_limit_s` seconds of silence, the office above `then_s` later (as long again, where nothing is
+    said), a voice call half of that after it, and after the whole of it the people directly.
     """
     again_s = then_s or ack_limit_s
     steps = (
         EscalationStep(ack_limit_s, "deputy"),
         EscalationStep(ack_limit_s + again_s, "parent"),
+        EscalationStep(ack_limit_s + again_s + again_s // 2, "voice"),
         EscalationStep(ack_limit_s + again_s * 2, "direct"),
     )
     return RulePack(
-        rule_pack_id=f"standard-2-{ack_limit_s}-{again_s}",
+        rule_pack_id=f"standard-3-{ack_limit_s}-{again_s}",
         title="本地默认规则 / local default rules",
         issued_on=date(2022, 4, 28),
         effective_on=date(2022, 5, 30),

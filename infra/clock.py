@@ -1,37 +1,61 @@
-"""The clock port: real time, and a clock that a test or a demo moves by hand."""
+"""The clock port: real time, and a clock that a test or a demo moves by hand.
+
+Two times: `now` is what the wall clock says, and it may be set; `elapsed` is how much time has passed, and nobody can
+set that. What the log records is the first. What must not wait longer because somebody set a clock goes by the second.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
+
+LONGEST_NAP_S = 1.0  # within this a wall clock that jumped ahead is noticed
 
 
 class SystemClock:
-    """UTC from the machine. Sleeps in short steps, so that a clock that jumps is noticed within a second."""
+    """UTC from the machine; elapsed time counts through a suspended machine where the system can (Linux)."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
 
+    def elapsed(self) -> float:
+        if hasattr(time, "CLOCK_BOOTTIME"):
+            return time.clock_gettime(time.CLOCK_BOOTTIME)
+        return time.monotonic()
+
     async def sleep_until(self, at: datetime) -> None:
-        while (left := (at - self.now()).total_seconds()) > 0:  # noqa: ASYNC110  time has no event of its own
-            await asyncio.sleep(min(left, 1.0))
+        awake = self.elapsed() + (at - self.now()).total_seconds()
+        while (left := min((at - self.now()).total_seconds(), awake - self.elapsed())) > 0:  # noqa: ASYNC110  time has no event
+            await asyncio.sleep(min(left, LONGEST_NAP_S))
 
 
 class ManualClock:
-    """Stands still until it is moved. Sleepers wake when the time they wait for has come."""
+    """Stands still until it is moved. Sleepers wake when the time they wait for has come, or has passed."""
 
     def __init__(self, start: datetime) -> None:
         self._now = start
+        self._elapsed = 0.0
         self._moved = asyncio.Event()
 
     def now(self) -> datetime:
         return self._now
 
+    def elapsed(self) -> float:
+        return self._elapsed
+
     def move(self, by: timedelta) -> None:
+        """Time passes."""
+        self._elapsed += by.total_seconds()
+        self.jump(by)
+
+    def jump(self, by: timedelta) -> None:
+        """Somebody sets the wall clock, ahead or back; no time passes."""
         self._now += by
         self._moved.set()
         self._moved = asyncio.Event()
 
     async def sleep_until(self, at: datetime) -> None:
-        while self._now < at:
+        awake = self._elapsed + (at - self._now).total_seconds()
+        while self._now < at and self._elapsed < awake:
             await self._moved.wait()

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from domain import answers, cases, commands, grants, people, relays, rulepacks, shards, stations, warnings
+from domain import answers, cases, commands, grants, people, relays, roster, rulepacks, shards, stations, warnings
 from domain.errors import VerificationFailed
 from domain.events import Event, Recorded
 from domain.ids import category
@@ -26,6 +26,7 @@ EVOLVE: dict[str, Callable[[Any, Event], Any]] = {
     "plan": lambda _, event: event,
     "receipts": lambda _, event: event,
     "relay": relays.evolve,
+    "roster": roster.evolve,
     "rulepack": rulepacks.evolve,
     "shard": shards.evolve,
     "token": grants.evolve_token,

@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 
 from api.desk import Desk
+from api.duty import Duty
 from api.feeds.desk import FeedDesk
 from api.receipts import Receipts
 from api.registry import Registry
@@ -80,6 +81,7 @@ class Stores:
         self.desk = Desk(self.log, self.views, self.vault, self.clock, new_id)
         self.feeds = FeedDesk(self.log, self.views, self.vault, self.clock, new_id)
         self.registry = Registry(self.log, self.views, self.vault, self.clock, new_id)
+        self.duty = Duty(self.log, self.views, self.vault, self.clock, new_id)
 
     async def __aenter__(self) -> Stores:
         await self.log.start()
@@ -136,6 +138,7 @@ class Runtime:
         self.poller = Poller(
             stores.feeds, stores.views, stores.follower, stores.clock, random.random, allowed_origins=feed_origins
         )
+        self.timekeeper = Timekeeper(stores.log, stores.views, stores.follower, stores.clock)
         self._tasks: list[asyncio.Task[None]] = []
         self._lock: int | None = None
 
@@ -146,7 +149,7 @@ class Runtime:
         parts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "follower": stores.follower.run,
             "planner": Planner(stores.log, stores.views, stores.follower, stores.clock, self.queue.offer).run,
-            "timekeeper": Timekeeper(stores.log, stores.views, stores.follower, stores.clock).run,
+            "timekeeper": self.timekeeper.run,
             "worker": self.worker.run,
             "prover": stores.prover.run,
             "feeds": self.poller.run,

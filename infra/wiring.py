@@ -111,6 +111,7 @@ def services(settings: Settings, stores: Stores, runtime: Runtime, meters: Meter
         registry=stores.registry,
         feeds=stores.feeds,
         readings=runtime.poller.reading,
+        duty=stores.duty,
         receipts=runtime.receipts,
         links=runtime.links,
         clock=stores.clock,

@@ -44,11 +44,23 @@ from projections.feeds import Feeds
 from projections.inbox import Inbox
 from projections.plans import Plans
 from projections.projection import Projection
+from projections.roster import Rosters
 from projections.timers import Timers
 from projections.tree import Tree
 from projections.warnings import Warnings
 
-VIEWS: tuple[type[Projection], ...] = (Directory, Warnings, Plans, Deliveries, Tree, Inbox, Timers, Cases, Feeds)
+VIEWS: tuple[type[Projection], ...] = (
+    Directory,
+    Warnings,
+    Plans,
+    Deliveries,
+    Tree,
+    Inbox,
+    Timers,
+    Cases,
+    Feeds,
+    Rosters,
+)
 P = TypeVar("P", bound=Projection)
 BATCH = 500  # events in one transaction
 Read = Callable[[int, int], Sequence[Recorded]]
@@ -148,6 +160,10 @@ class Views:
     @property
     def feeds(self) -> Feeds:
         return self._view(Feeds)
+
+    @property
+    def roster(self) -> Rosters:
+        return self._view(Rosters)
 
     def names(self) -> list[str]:
         return sorted(self._current)

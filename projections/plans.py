@@ -11,11 +11,12 @@ from domain.events import Recorded
 from domain.planning import PlanMade
 from domain.relays import RelayEscalated, RelayPassed
 from domain.warnings import WarningCancelled, WarningReleased, WarningUpdated
-from projections.projection import Projection, upsert
+from projections.projection import Json, Projection, Utc, upsert
 
 
 class Plans(Projection):
     name = "plans"
+    code_version = 2
 
     def __init__(self, generation: int = 0) -> None:
         super().__init__(generation)
@@ -26,6 +27,8 @@ class Plans(Projection):
             Column("warning_id", Text, nullable=False),
             Column("node_id", Text, nullable=False),
             Column("action", Text, nullable=False),
+            Column("at", Utc, nullable=False),
+            Column("spared", Json, nullable=False),
             Column("actor", Text, nullable=False),
             Column("correlation_id", Text, nullable=False),
             Column("position", Integer, nullable=False),
@@ -41,8 +44,8 @@ class Plans(Projection):
                     new.append(_trigger(r, "released", warning_id))
                 case RelayPassed(warning_id=warning_id, node_id=node_id):
                     new.append(_trigger(r, "passed", warning_id, node_id))
-                case RelayEscalated(warning_id=warning_id, node_id=node_id, action=action):
-                    new.append(_trigger(r, "escalated", warning_id, node_id, action))
+                case RelayEscalated(warning_id=warning_id, node_id=node_id, action=action, spared=spared):
+                    new.append(_trigger(r, "escalated", warning_id, node_id, action, spared))
                 case WarningCancelled(warning_id=warning_id):
                     new.append(_trigger(r, "cancelled", warning_id))
                 case WarningUpdated():
@@ -63,13 +66,17 @@ class Plans(Projection):
         return [dict(row) for row in db.execute(query).mappings()]
 
 
-def _trigger(r: Recorded, kind: str, warning_id: str, node_id: str = "", action: str = "") -> dict[str, Any]:
+def _trigger(
+    r: Recorded, kind: str, warning_id: str, node_id: str = "", action: str = "", spared: Sequence[str] = ()
+) -> dict[str, Any]:
     return {
         "event_id": r.metadata.event_id,
         "kind": kind,
         "warning_id": warning_id,
         "node_id": node_id,
         "action": action,
+        "at": r.metadata.recorded_at,
+        "spared": list(spared),
         "actor": r.metadata.actor,
         "correlation_id": r.metadata.correlation_id,
         "position": r.position,

@@ -27,6 +27,7 @@ EXPIRE = "expire"
 
 class Timers(Projection):
     name = "timers"
+    code_version = 2
 
     def __init__(self, generation: int = 0) -> None:
         super().__init__(generation)
@@ -39,19 +40,24 @@ class Timers(Projection):
             Column("opened_at", Utc, nullable=False),
             Column("steps", Json, nullable=False),
             Column("done", Integer, nullable=False),
-            Column("position", Integer, nullable=False),
+            Column("position", Integer, nullable=False, index=True),
         )
 
     def apply(self, events: Sequence[Recorded], db: Connection) -> None:
         t = self.timers
+        ending: dict[str, bool] = {}  # which warnings of this batch still have their end before them
         for r in events:
             event = r.event
             match event:
                 case RelayOpened() if event.steps:
+                    if event.warning_id not in ending:
+                        ending[event.warning_id] = self._get(db, EXPIRE, event.warning_id, "") is not None
+                    if not ending[event.warning_id]:
+                        continue  # withdrawn while it was planned: its silence is nobody's any more
                     steps = [step.after_s for step in event.steps]
                     due = event.opened_at + timedelta(seconds=steps[0])
                     self._set(db, ESCALATE, event.warning_id, event.node_id, due, event.opened_at, steps, 0, r.position)
-                case RelayAcknowledged():
+                case RelayAcknowledged(missing=0):
                     self._drop(db, ESCALATE, event.warning_id, event.node_id)
                 case RelayEscalated():
                     row = self._get(db, ESCALATE, event.warning_id, event.node_id)
@@ -63,6 +69,7 @@ class Timers(Projection):
                         due = row["opened_at"] + timedelta(seconds=row["steps"][event.step])
                         upsert(db, t, [{**row, "due_at": due, "done": event.step, "position": r.position}])
                 case WarningDrafted() | WarningRevised():
+                    ending.clear()
                     warning_id = r.stream.partition("-")[2]
                     at = event.content.expires_at
                     self._set(db, EXPIRE, warning_id, "", None, at, [], 0, r.position)
@@ -71,6 +78,7 @@ class Timers(Projection):
                     if row is not None:
                         upsert(db, t, [{**row, "due_at": row["opened_at"], "position": r.position}])
                 case WarningUpdated() | WarningCancelled() | WarningExpired():
+                    ending.clear()
                     db.execute(delete(t).where(t.c.warning_id == r.stream.partition("-")[2]))
 
     def _set(
@@ -115,6 +123,15 @@ class Timers(Projection):
             select(self.timers).where(c.due_at.is_not(None), c.due_at <= now).order_by(c.due_at, c.kind).limit(limit)
         )
         return [dict(row) for row in db.execute(query).mappings()]
+
+    def changed_since(self, db: Connection, position: int) -> list[dict[str, Any]]:
+        """The timers of silence that were set or moved on after a position."""
+        c = self.timers.c
+        query = select(self.timers).where(c.position > position, c.kind == ESCALATE).order_by(c.position)
+        return [dict(row) for row in db.execute(query).mappings()]
+
+    def one(self, db: Connection, kind: str, warning_id: str, node_id: str) -> dict[str, Any] | None:
+        return self._get(db, kind, warning_id, node_id)
 
     def next_due(self, db: Connection) -> datetime | None:
         at: datetime | None = db.execute(select(func.min(self.timers.c.due_at, type_=Utc))).scalar()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import Boolean, Column, Connection, Integer, Text, func, select
 
 from domain.answers import Answer, AnswerReceived
@@ -22,6 +23,7 @@ from domain.relays import (
     RelayEscalated,
     RelayOpened,
     RelayPassed,
+    needed,
 )
 from domain.shards import ChunkRecorded, Purpose, ReceiptsRecorded, ShardPlanned
 from domain.stations import Hierarchy
@@ -32,6 +34,7 @@ COUNTS = ("recipients", "told", "delivered", "acknowledged", "help")
 
 class Tree(Projection):
     name = "tree"
+    code_version = 2
 
     def __init__(self, generation: int = 0) -> None:
         super().__init__(generation)
@@ -41,6 +44,9 @@ class Tree(Projection):
             Column("node_id", Text, primary_key=True),
             Column("opened_at", Utc),
             Column("direct", Boolean, nullable=False),
+            Column("quota", Integer, nullable=False),  # how many of the staff are to acknowledge
+            Column("signed", Integer, nullable=False),  # how many of these have
+            Column("signatures", Json, nullable=False),  # everybody who has: their ids and when
             Column("staff_delivered", Boolean, nullable=False),
             Column("acknowledged_at", Utc),
             Column("acknowledged_by", Text),
@@ -48,7 +54,7 @@ class Tree(Projection):
             Column("relayed_by", Text),
             Column("automatic", Boolean, nullable=False),
             Column("harm", Text),
-            Column("escalations", Json, nullable=False),
+            Column("escalations", Json, nullable=False),  # steps: event_id, action, after_s, at, told (none yet: null)
             Column("late", Boolean, nullable=False),
             Column("unreachable", Integer, nullable=False),
             *(Column(name, Integer, nullable=False) for name in COUNTS),
@@ -113,9 +119,14 @@ def rolled_up(rows: dict[str, dict[str, Any]], hierarchy: Hierarchy) -> dict[str
 
 
 def state_of(row: dict[str, Any]) -> str:
-    """One word for what a node did, as the console and the API show it."""
+    """One word for what a node did, as the console and the API show it.
+
+    `partial`: some acknowledged, and the level's quota wants more; the node is chased on until it is met.
+    """
     if row["opened_at"] is None:
         return "waiting"
+    if row["signed"] and row["acknowledged_at"] is None:
+        return "partial"
     if row["relayed_at"] is not None and not row["automatic"]:
         return "relayed"
     if row["acknowledged_at"] is not None:
@@ -125,6 +136,17 @@ def state_of(row: dict[str, Any]) -> str:
     if row["escalations"]:
         return "escalated"
     return "delivered" if row["staff_delivered"] else "told"
+
+
+def silent_s(row: dict[str, Any]) -> int | None:
+    """For how many seconds nobody had answered when the node's people were told directly; None where they were not.
+
+    At least the seconds of the rule, also where the clock was set back meanwhile.
+    """
+    if not row["automatic"]:
+        return None
+    rule: int = max((step["after_s"] for step in row["escalations"] if step["action"] == "direct"), default=0)
+    return max(rule, int((row["relayed_at"] - row["opened_at"]).total_seconds()))
 
 
 class _Batch:
@@ -189,16 +211,25 @@ class _Batch:
                 for node_id, count in event.unreachable.items():
                     row = self.relay(event.warning_id, node_id, position)
                     row["unreachable"] += count
+                if event.node_id is not None:
+                    row = self.relay(event.warning_id, event.node_id, position)
+                    row["escalations"] = [
+                        {**step, "told": list(event.told)} if step["event_id"] == event.trigger_event_id else step
+                        for step in row["escalations"]
+                    ]
             case RelayOpened():
                 row = self.relay(event.warning_id, event.node_id, position)
-                row.update(opened_at=event.opened_at, direct=event.direct)
+                row.update(opened_at=event.opened_at, direct=event.direct, quota=needed(event.quota, len(event.staff)))
             case RelayDelivered():
                 self.relay(event.warning_id, event.node_id, position)["staff_delivered"] = True
             case RelayAcknowledged():
                 row = self.relay(event.warning_id, event.node_id, position)
-                row.update(
-                    acknowledged_at=r.metadata.recorded_at, acknowledged_by=event.by, late=bool(row["escalations"])
-                )
+                signature = {"by": event.by, "at": msgspec.to_builtins(r.metadata.recorded_at)}
+                row.update(signed=row["quota"] - event.missing, signatures=[*row["signatures"], signature])
+                if event.missing == 0 and row["acknowledged_at"] is None:
+                    row.update(
+                        acknowledged_at=r.metadata.recorded_at, acknowledged_by=event.by, late=bool(row["escalations"])
+                    )
             case RelayPassed():
                 row = self.relay(event.warning_id, event.node_id, position)
                 row.update(relayed_at=r.metadata.recorded_at, relayed_by=event.by, automatic=event.automatic)
@@ -206,7 +237,14 @@ class _Batch:
                 self.relay(event.warning_id, event.node_id, position)["harm"] = event.harm
             case RelayEscalated():
                 row = self.relay(event.warning_id, event.node_id, position)
-                row["escalations"] = [*row["escalations"], event.action]
+                step = {
+                    "event_id": r.metadata.event_id,
+                    "action": event.action,
+                    "after_s": event.after_s,
+                    "at": msgspec.to_builtins(r.metadata.recorded_at),
+                    "told": None,
+                }
+                row["escalations"] = [*row["escalations"], step]
 
     def _planned(self, event: ShardPlanned, position: int) -> None:
         self.new_shards.append(
@@ -282,6 +320,9 @@ def _empty_relay(warning_id: str, node_id: str) -> dict[str, Any]:
         "node_id": node_id,
         "opened_at": None,
         "direct": False,
+        "quota": 1,
+        "signed": 0,
+        "signatures": [],
         "staff_delivered": False,
         "acknowledged_at": None,
         "acknowledged_by": None,

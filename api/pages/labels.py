@@ -26,6 +26,7 @@ STATES: Final = {
     "waiting": N_("Not yet concerned"),
     "told": N_("Told"),
     "delivered": N_("Delivered"),
+    "partial": N_("Partly acknowledged"),
     "acknowledged": N_("Acknowledged"),
     "relayed": N_("Relayed"),
     "escalated": N_("Silent, chased"),
@@ -37,8 +38,10 @@ KINDS: Final = {
     "station": N_("Station"),
 }
 STEPS: Final = {
+    "duty": N_("officer on duty told"),
     "deputy": N_("deputy told"),
     "head": N_("head told"),
+    "liaisons": N_("liaisons told"),
     "parent": N_("parent office told"),
     "voice": N_("called by voice"),
     "direct": N_("people told directly"),

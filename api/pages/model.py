@@ -31,8 +31,10 @@ class WarningLine(msgspec.Struct, frozen=True, kw_only=True):
 class TreeLine(msgspec.Struct, frozen=True, kw_only=True):
     """One node of a warning's tree. Counts are people, rolled up over the node and all below it (`own_` without).
 
-    `state`: waiting (not concerned yet), told, delivered, acknowledged, relayed, escalated (silent, chased), asleep
-    (its people were told over its head). `late`: it answered after an escalation.
+    `state`: waiting (not concerned yet), told, delivered, partial (too few acknowledged), acknowledged, relayed,
+    escalated (silent, chased), asleep (its people were told over its head). `late`: it answered after an escalation.
+    `signed` of `quota` of its staff have acknowledged. `silent_s`: how long nobody had answered when its people were
+    told directly.
     """
 
     node_id: str
@@ -56,6 +58,18 @@ class TreeLine(msgspec.Struct, frozen=True, kw_only=True):
     unreached: int
     own_recipients: int
     position: int
+    quota: int = 1
+    signed: int = 0
+    steps: tuple[Step, ...] = ()
+    silent_s: int | None = None
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A step of an escalation: what, when, and how many were told (none known while it is being planned)."""
+
+    action: str
+    at: datetime
+    told: int | None
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from api import capmap
 from api.commands import Actor
-from api.pages.model import DraftForm, HelpLine, Summary, TreeLine, WarningLine, Who
+from api.pages.model import DraftForm, HelpLine, Step, Summary, TreeLine, WarningLine, Who
 from api.services import Services
 from api.treeview import tree_nodes
 from api.warnings import top_node
@@ -77,6 +77,7 @@ class Source:
                     **{name: line[name] for name in TREE if name in line},
                     "name": line["name_zh" if language == "zh" else "name_en"],
                     "escalations": tuple(line["escalations"]),
+                    "steps": tuple(_step(step) for step in line["steps"]),
                 }
             )
             for line in lines
@@ -164,6 +165,16 @@ class Source:
             updates=row["updates"],
             position=row["position"],
         )
+
+
+def _step(step: dict[str, Any]) -> Step:
+    told = step["told"]
+    return Step(
+        action=step["action"],
+        at=datetime.fromisoformat(step["at"]),
+        # The people of the node are told by its relay, and are counted as recipients.
+        told=len(told) if told is not None and step["action"] != "direct" else None,
+    )
 
 
 def label(s: Services, person_id: str, language: str) -> str:

@@ -13,7 +13,16 @@ import typer
 from typer.exceptions import TyperException
 
 from domain.errors import FenghuoError
-from infra.cli import cap, demo, feed, log, registry, serve, warning
+from infra.cli import (
+    cap,
+    demo,
+    feed,
+    log,
+    registry,
+    roster,
+    serve,
+    warning,
+)
 from infra.cli.common import err
 
 app = typer.Typer(
@@ -49,6 +58,7 @@ app.add_typer(log.log_app, name="log")
 app.add_typer(log.views_app, name="views")
 app.add_typer(registry.hierarchy_app, name="hierarchy")
 app.add_typer(registry.people_app, name="people")
+app.add_typer(roster.app, name="roster")
 app.add_typer(registry.grant_app, name="grant")
 app.add_typer(registry.token_app, name="token")
 app.command("init")(registry.init)

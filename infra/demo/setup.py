@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 
 from api.commands import Actor
 from domain.grants import GrantRole
-from domain.people import Channel, Person, Role
+from domain.people import STAFF, Channel, Person, Role
+from domain.roster import Shift
 from domain.rulepacks import standard
 from domain.stations import Kind, Node, Scope
 from infra.demo.hierarchy import Hierarchy, NodeSpec
@@ -17,7 +19,8 @@ from infra.demo.people import PersonSpec
 from infra.runtime import Stores
 
 SETUP = Actor(person_id="system:demo", correlation_id="demo-setup")
-ACK_LIMIT_S, THEN_S = 15, 2  # in the demo silence is escalated after 15, 17 and 19 seconds
+ACK_LIMIT_S, THEN_S = 15, 2  # in the demo silence is escalated after 15, 17, 18 and 19 seconds
+TURN = timedelta(hours=12)
 
 
 class Cast(msgspec.Struct):
@@ -77,7 +80,22 @@ async def load(
     for person_id, role, node in grants:
         await registry.give_grant(SETUP, person_id=person_id, role=role, node_id=node, bootstrap=True)
     await stores.catch_up()
+    await _rosters(stores, people)
+    await stores.catch_up()
     return cast
+
+
+async def _rosters(stores: Stores, people: list[PersonSpec]) -> None:
+    """The staff of each node take turns for a week, from the whole hour on."""
+    begins = stores.clock.now().replace(minute=0, second=0, microsecond=0)
+    staff: dict[str, list[str]] = {}
+    for spec in people:
+        if Role(spec.role) in STAFF:
+            staff.setdefault(spec.node, []).append(spec.id)
+    for node_id, members in staff.items():
+        starts = [begins + TURN * n for n in range(14)]
+        shifts = [Shift(at, at + TURN, members[n % len(members)]) for n, at in enumerate(starts)]
+        await stores.duty.plan(SETUP, node_id, from_at=begins, to_at=begins + TURN * 14, shifts=shifts)
 
 
 def _node(spec: NodeSpec) -> Node:

@@ -21,7 +21,7 @@ from domain.people import Person
 from domain.planning import PlanMade, Told
 from domain.ports import Append, Clock, Origin
 from domain.rulepacks import LevelRule
-from domain.shards import Purpose, ShardPlanned
+from domain.shards import Circle, Purpose, ShardPlanned
 from domain.warnings import Status, WarningState
 from infra.engine.follower import Follower
 from infra.log.store import EventLog
@@ -161,12 +161,22 @@ class Planner:
                 nodes, audience, told = self._told(db, trigger, warning, rule, as_of)
         purpose = {"cancelled": Purpose.CANCEL, "escalated": Purpose.ESCALATION}.get(trigger["kind"], Purpose.NOTICE)
         planned = planning.plan(told, trigger_event_id=trigger["event_id"], warning=warning, rule=rule, purpose=purpose)
+        staff: dict[str, set[str]] = {}
+        for one in told:
+            if one.circle is Circle.STAFF:
+                staff.setdefault(one.node_id, set()).add(one.person_id)
+        escalated = trigger["kind"] == "escalated"
         appends = [
             Append(
                 relay_stream(warning.warning_id, node_id),
                 0,
                 relays.open_relay(
-                    None, warning_id=warning.warning_id, node_id=node_id, at=row["released_at"], rule=rule
+                    None,
+                    warning_id=warning.warning_id,
+                    node_id=node_id,
+                    at=row["released_at"],
+                    rule=rule,
+                    staff=staff.get(node_id, ()),
                 ),
             )
             for node_id in nodes
@@ -183,6 +193,8 @@ class Planner:
             shards=len(planned),
             recipients=len({t.person_id for t in told}),
             unreachable=unreachable,
+            node_id=trigger["node_id"] if escalated else None,
+            told=tuple(sorted({t.person_id for t in told})) if escalated else (),
         )
         return appends, made, as_of
 
@@ -207,11 +219,19 @@ class Planner:
             case "passed" if not rule.direct:
                 everybody = [p for p in at([trigger["node_id"]]) if not planning.is_staff(p)]
                 return [], everybody, list(planning.people_told(everybody, rule))
-            case "escalated" if trigger["action"] == "deputy":
-                return [], [], list(planning.deputies_told(at([trigger["node_id"]]), rule))
-            case "escalated" if trigger["action"] == "parent":
-                parent = hierarchy.nodes[trigger["node_id"]].parent
-                return [], [], list(planning.staff_told(at([parent]), rule)) if parent else []
+            case "escalated":
+                node_id = trigger["node_id"]
+                parent = hierarchy.nodes[node_id].parent
+                turns = self._views.roster.on_duty(db, [n for n in (node_id, parent) if n], trigger["at"], as_of)
+                told = planning.chased(
+                    trigger["action"],
+                    rule,
+                    own=at([node_id]),
+                    above=at([parent]) if parent and trigger["action"] == "parent" else [],
+                    on_duty={turn.person_id for turn in turns.values()},
+                    spared=trigger["spared"],
+                )
+                return [], [], told
             case "cancelled":
                 return [], [], self._views.deliveries.reached(db, warning.warning_id)
         return [], [], []

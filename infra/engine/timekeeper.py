@@ -1,4 +1,13 @@
-"""Does what time alone calls for: escalates silence, ends validity. Timers are a view, so they survive a restart."""
+"""Does what time alone calls for: escalates silence, ends validity. Timers are a view, so they survive a restart.
+
+A step of an escalation is due so many seconds after the recorded opening, and each is taken once: the relay's stream
+says which were. Two clocks are asked whether it is time, and the first that says so counts. The wall clock: time in
+which the program did not run, or the machine was asleep, is silence like any other, so one set ahead by an hour makes
+steps come early (a call too soon costs less than one too late). And the time that has passed since the timer was first
+seen here: so a wall clock set back by an hour delays no step while the program runs; after a restart it delays the next
+one by that step's own time at most, never by the hour. The end of a warning's validity is a time on the wall clock,
+written in the warning, and goes by that clock alone.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +22,7 @@ from domain.errors import FenghuoError
 from domain.ids import relay_stream, warning_stream
 from domain.ports import Clock, Origin
 from infra.engine.follower import Follower
+from infra.engine.patience import Patience
 from infra.log.store import EventLog
 from projections.follower import Views
 from projections.timers import ESCALATE
@@ -24,16 +34,22 @@ LONGEST_WAIT = timedelta(seconds=60)
 
 
 class Timekeeper:
+    """`looked` is the position of the views at which it last saw to what is due."""
+
     def __init__(self, log: EventLog, views: Views, follower: Follower, clock: Clock) -> None:
         self._log = log
         self._views = views
         self._follower = follower
         self._clock = clock
+        self._patience = Patience(clock)
+        self.looked = -1
 
     async def run(self) -> None:
+        self._patience = Patience(self._clock)
         while True:
             position = self._views.position
             due, next_due = await asyncio.to_thread(self._due)
+            self.looked = position
             last = 0
             for timer in due:
                 try:
@@ -50,12 +66,33 @@ class Timekeeper:
             await self._wait(position, next_due)
 
     def _due(self) -> tuple[list[dict[str, Any]], datetime | None]:
+        """(timers that are due, when the next is by the wall clock)"""
+        now, timers = self._clock.now(), self._views.timers
         with self._views.reading() as db:
-            return self._views.timers.due(db, self._clock.now()), self._views.timers.next_due(db)
+            self._patience.see(timers.changed_since(db, self._patience.position))
+            due = timers.due(db, now)
+            known = {(t["kind"], t["warning_id"], t["node_id"]) for t in due}
+            for seen in self._patience.over():
+                timer = timers.one(db, *seen.key)
+                if timer is None:
+                    self._patience.settled(seen.key)
+                    continue
+                if timer["due_at"] != seen.due_at:
+                    continue  # it has moved on to its next step
+                self._patience.keep(seen)
+                if seen.key not in known:
+                    due.append(timer)
+            return due, timers.next_due(db)
 
     async def _wait(self, position: int, next_due: datetime | None) -> None:
         """Until the next timer is due or the views moved: a new timer may be earlier."""
-        until = min(next_due, self._clock.now() + LONGEST_WAIT) if next_due else self._clock.now() + LONGEST_WAIT
+        now = self._clock.now()
+        left = [LONGEST_WAIT]
+        if next_due is not None:
+            left.append(next_due - now)
+        if (patience := self._patience.left()) is not None:
+            left.append(patience)
+        until = now + min(left)
         waits = [
             asyncio.create_task(self._clock.sleep_until(until)),
             asyncio.create_task(self._follower.moved(position)),
@@ -75,7 +112,8 @@ class Timekeeper:
 
     async def _fire(self, timer: dict[str, Any]) -> int:
         """Acts on a timer; the position of what it wrote, 0 where nothing was left to do."""
-        warning_id, now = timer["warning_id"], self._clock.now()
+        # What is due by the time that passed is due, though the wall clock was set back and does not say so yet.
+        warning_id, now = timer["warning_id"], max(self._clock.now(), timer["due_at"])
         origin = Origin(
             actor=ACTOR,
             correlation_id=f"timer-{warning_id}",

@@ -18,6 +18,7 @@ import domain.grants
 import domain.people
 import domain.planning
 import domain.relays
+import domain.roster
 import domain.rulepacks
 import domain.shards
 import domain.stations

@@ -27,6 +27,7 @@ from domain.feeds import Feed, Form
 from domain.grants import GrantRole, TokenKind
 from domain.outcomes import Outcome, Reason, Row
 from domain.people import Channel, Person, Role
+from domain.roster import Shift
 from domain.rulepacks import Level, standard
 from infra.clock import ManualClock
 
@@ -60,6 +61,7 @@ async def _live() -> Lived:
     try:
         async with house(folder, ManualClock(NOW), chunk=2) as h:
             await _registry(h)
+            await _duty(h)
             await _flood(h)
             await _fire(h)
             await _others(h)
@@ -81,6 +83,18 @@ async def _registry(h: House) -> None:
     moved = Person(person_id="milan-it", node_id="milan", role=Role.CITIZEN, language="es", channels=(Channel.EMAIL,))
     await h.registry.register_people([(moved, personal("milan-it"))], admin)
     await h.registry.forget_person("village-zh", admin)
+    await h.quiet()
+
+
+async def _duty(h: House) -> None:
+    """A roster that is planned, planned anew and handed over."""
+    now, admin = h.clock.now(), actor("admin")
+    hours = [now + timedelta(hours=n) for n in range(13)]
+    day = [Shift(hours[0], hours[6], "milan-head"), Shift(hours[6], hours[12], "milan-deputy")]
+    await h.duty.plan(admin, "milan", from_at=hours[0], to_at=hours[12], shifts=day)
+    changed = [Shift(hours[8], hours[9], "milan-head")]
+    await h.duty.plan(admin, "milan", from_at=hours[8], to_at=hours[10], shifts=changed)
+    await h.duty.take_over(actor("officer1"), "office", note="nothing open")
     await h.quiet()
 
 

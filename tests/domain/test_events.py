@@ -27,6 +27,8 @@ TOPICS = {
     "feed.items_taken.v1": "domain.feeds.FeedItemsTaken",
     "feed.release_allowed.v1": "domain.feeds.FeedReleaseAllowed",
     "feed.removed.v1": "domain.feeds.FeedRemoved",
+    "duty.handed_over.v1": "domain.roster.DutyHandedOver",
+    "duty.planned.v1": "domain.roster.DutyPlanned",
     "grant.given.v1": "domain.grants.GrantGiven",
     "grant.revoked.v1": "domain.grants.GrantRevoked",
     "node.registered.v1": "domain.stations.NodeRegistered",

@@ -56,15 +56,22 @@ def test_a_role_allows_its_own_actions_alone(role, action):
 
 
 def test_what_each_role_may_do_is_noticed_when_it_changes():
-    station = {"warning.read", "relay.read", "relay.act", "case.read", "case.open", "case.act"}
-    county = station | {"case.task", "people.open"}
+    station = {"warning.read", "relay.read", "relay.act", "duty.take", "case.read", "case.open", "case.act"}
+    county = station | {"case.task", "people.open", "roster.write"}
     assert {role.value: {action.value for action in allowed} for role, allowed in ALLOWED.items()} == {
-        "station_head": station,
+        "station_head": station | {"roster.write"},
         "liaison": station,
         "county_officer": county,
         "duty_officer": county | {"warning.draft", "warning.release", "warning.break_glass", "warning.cancel"},
         "auditor": {"warning.read", "relay.read", "case.read", "log.read"},
-        "administrator": {"hierarchy.write", "people.write", "grant.write", "warning.read", "relay.read"},
+        "administrator": {
+            "hierarchy.write",
+            "people.write",
+            "grant.write",
+            "roster.write",
+            "warning.read",
+            "relay.read",
+        },
     }
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from domain import planning
 from domain.people import Channel, Role
-from domain.planning import Told, deputies_told, people_told, staff_told
+from domain.planning import Told, chased, people_told, staff_told
 from domain.rulepacks import Lane, Level, LevelRule
 from domain.shards import SHARD_SIZE, Circle, Purpose, ShardPlanned
 from domain.warnings import Target
@@ -56,7 +56,9 @@ def test_staff_are_told_first_and_deputies_are_the_reserve():
         "head",
         "liaison",
     ]
-    assert [t.person_id for t in deputies_told(EVERY_ROLE, AT_ONCE) if t.channel is SMS] == ["deputy"]
+    assert [
+        t.person_id for t in chased("deputy", AT_ONCE, own=EVERY_ROLE, above=[], on_duty=()) if t.channel is SMS
+    ] == ["deputy"]
 
 
 def test_the_people_are_citizens_and_enterprises_and_nobody_who_acts_for_a_node():

@@ -56,11 +56,13 @@ def test_where_the_rule_says_so_it_is_only_an_acknowledgement():
     assert names(events) == ["RelayAcknowledged"]
 
 
-def test_the_second_acknowledgement_changes_nothing():
+def test_the_same_person_acknowledges_once_and_another_is_kept_beside_them():
     events = [*opened(), *relays.acknowledge(relay(*opened()), by="head", channel="sms")]
 
-    assert relays.acknowledge(relay(*events), by="liaison", channel="web") == []
-    assert relay(*events).acknowledged_by == "head"
+    assert relays.acknowledge(relay(*events), by="head", channel="web") == []
+    second = relays.acknowledge(relay(*events), by="liaison", channel="web")
+    assert [RelayAcknowledged(warning_id="w1", node_id="milan", by="liaison", channel="web")] == second
+    assert relay(*events, *second).acknowledged_by == ("head", "liaison")
 
 
 def test_an_acknowledgement_after_the_node_relayed_does_not_relay_again():

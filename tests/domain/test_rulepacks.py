@@ -71,6 +71,7 @@ def test_the_standard_pack_is_what_new_installations_start_with():
     assert [(step.after_s, step.action) for step in rulepacks.standard(60).levels[Level.RED].escalation] == [
         (60, "deputy"),
         (120, "parent"),
+        (150, "voice"),
         (180, "direct"),
     ]
     assert rulepacks.LANES == (Lane.EXTREME, Lane.HIGH, Lane.NORMAL, Lane.DRILL)

@@ -163,7 +163,7 @@ class House:
         self, stores: Stores, runtime: Runtime, clock: ManualClock, notifiers: dict[Channel, Scripted]
     ) -> None:
         self.stores, self.runtime, self.clock, self.notifiers = stores, runtime, clock, notifiers
-        self.desk, self.registry = stores.desk, stores.registry
+        self.desk, self.registry, self.duty = stores.desk, stores.registry, stores.duty
 
     # Acting ----------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -72,6 +73,20 @@ async def _inbox(town: Town) -> Asked:
     return "GET", "/v1/nodes/milan/inbox", None
 
 
+async def _roster(town: Town) -> Asked:
+    return "GET", "/v1/roster/milan", None
+
+
+async def _plan(town: Town) -> Asked:
+    begins, ends = (town.clock.now() + timedelta(hours=hours) for hours in (0, 8))
+    span = {"from_at": begins.isoformat(), "to_at": ends.isoformat()}
+    return "PUT", "/v1/roster/milan", {**span, "shifts": [{**span, "person_id": "milan-deputy"}]}
+
+
+async def _take_over(town: Town) -> Asked:
+    return "POST", "/v1/roster/milan/hand-over", {"note": "一切正常"}
+
+
 async def _report(town: Town) -> Asked:
     return "POST", "/v1/cases", REPORT
 
@@ -106,6 +121,9 @@ RIGHTS: list[tuple[Callable[[Town], Awaitable[Asked]], str, tuple[str, ...]]] = 
     (_relay, "milan-head", ("rome-head", "milan-zh")),
     (_assess, "milan-head", ("rome-head", "auditor1")),
     (_inbox, "milan-head", ("rome-head", "county2", "milan-zh")),
+    (_roster, "milan-head", ("rome-head", "county2", "milan-zh")),
+    (_plan, "milan-head", ("rome-head", "county2", "auditor1", "milan-deputy")),
+    (_take_over, "milan-head", ("rome-head", "county2", "auditor1", "milan-deputy")),
     (_report, "milan-head", ("rome-head", "auditor1")),
     (_task, "county1", ("milan-head",)),
     (_act, "milan-head", ("rome-head",)),

@@ -124,7 +124,7 @@ async def test_a_warning_goes_out_comes_back_and_is_looked_back_upon(the_town: T
     for who, language in [("rome-it", "it"), ("rome-zh", "zh"), ("rome-push", "zh")]:
         await town.device(who).expect(HEADLINE[language])
     assert [(r.event.node_id, r.event.action) for r in town.recorded(RelayEscalated)] == [
-        ("rome", "deputy"), ("rome", "parent"), ("rome", "direct"),
+        ("rome", "deputy"), ("rome", "parent"), ("rome", "voice"), ("rome", "direct"),
     ]  # fmt: skip
     assert (await _states(town, warning_id))["rome"] == "asleep"
     assert await town.device("rome-head").reply("收到") == 200  # late, and it counts

@@ -1,0 +1,47 @@
+"""Waits by the machine's clock end when they should, also when somebody sets that clock meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+
+import pytest
+
+from infra import clock
+from infra.clock import SystemClock
+
+
+class Set(SystemClock):
+    """The machine's clock, after somebody has set it."""
+
+    ahead = timedelta(0)
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
+
+
+@pytest.mark.parametrize(
+    ("left", "ahead"),
+    [
+        (timedelta(milliseconds=80), timedelta(hours=-1)),
+        (timedelta(hours=1), timedelta(hours=2)),
+        (timedelta(milliseconds=80), timedelta(0)),
+    ],
+    ids=["set back", "set ahead", "left alone"],
+)
+async def test_a_wait_ends_when_the_time_has_come_or_has_passed(monkeypatch, left, ahead):
+    monkeypatch.setattr(clock, "LONGEST_NAP_S", 0.01)
+    set_clock = Set()
+    waiting = asyncio.create_task(set_clock.sleep_until(set_clock.now() + left))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    set_clock.ahead = ahead
+    async with asyncio.timeout(10):
+        await waiting
+
+
+def test_elapsed_time_only_grows():
+    one = SystemClock()
+    seen = [one.elapsed() for _ in range(1000)]
+
+    assert seen == sorted(seen)
