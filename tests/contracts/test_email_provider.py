@@ -28,8 +28,9 @@ from domain.outcomes import Outcome, Reason
 from infra.sandbox.behaviour import Behaviour, Kind
 from infra.sandbox.smtp import Mail, SandboxSmtp
 from notifiers.channel import Result
-from notifiers.email import EmailNotifier, EmailSettings, reply_meaning
+from notifiers.email import EmailNotifier, EmailSettings
 from notifiers.mime import header_text, mail_address
+from notifiers.replies import reply_meaning
 
 
 async def send(notifier: EmailNotifier, addresses: Iterable[Any], **changes: Any) -> list[Result]:

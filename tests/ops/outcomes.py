@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from domain.outcomes import Outcome, Reason
-from notifiers.email import reply_meaning
+from notifiers.replies import reply_meaning
 from notifiers.retry import FIRST_S, HOPELESS_AFTER, LONGEST_S, MOST_ATTEMPTS
 from notifiers.sms import FAILURES, REFUSALS, _Answered, _meaning
 from notifiers.webpush import status_meaning
