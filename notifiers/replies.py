@@ -68,6 +68,8 @@ def connect_failure(error: BaseException) -> Meaning:
             busy = error.code < 500
             return Outcome.DEFERRED, Reason.PROVIDER_BUSY if busy else Reason.CREDENTIALS
         case aiosmtplib.SMTPResponseException():
+            if not 400 <= error.code < 600:
+                return Outcome.DEFERRED, Reason.PROVIDER_ERROR  # not a reply that SMTP has
             # A greeting of 5xx: this server does not want to talk to us at all, which an operator has to mend.
             return Outcome.DEFERRED, Reason.PROVIDER_BUSY if error.code < 500 else Reason.CREDENTIALS
         case OSError():  # refused, timed out, name unknown, certificate not trusted

@@ -200,7 +200,8 @@ class _Dialogue(SMTP):
         self._sandbox = sandbox
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._sandbox.opened(self)
+        if self.transport is None:  # and not once more when STARTTLS is done
+            self._sandbox.opened(self)
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
