@@ -332,7 +332,8 @@ class EmailNotifier:
                 line.drop()
         if not self._queued:
             return
-        if now >= self._pause_until:
+        # After a failure, those under way are waited for: when all have failed, so have the mails that wait for them.
+        if now >= self._pause_until and not (self._down and self._opening):
             room = self._settings.connections - len(self._lines) - len(self._opening)
             for _ in range(min(room, self._queued - len(self._opening))):
                 task = asyncio.get_running_loop().create_task(self._open(self._closings), name="email-connection")
