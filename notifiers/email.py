@@ -3,7 +3,7 @@
 What a failure means hangs on when it came. Before its content was begun nothing was handed over (deferred, or asked
 again on another connection); from then on a lost connection or a missing answer leaves it open (unknown), and the
 stable Message-ID lets a mail program drop the repeat. The dialogue is that of smtp.py, the words are those of
-replies.py. Sources: RFC 5321 (4.2.1, 4.5.3.2), RFC 6152, RFC 6531, RFC 3461.
+replies.py, the connections are kept by lines.py. Sources: RFC 5321 (4.2.1, 4.5.3.2), RFC 6152, RFC 6531, RFC 3461.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import html
 import logging
 import re
 import ssl
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -28,12 +27,11 @@ from domain.people import Channel
 from domain.rulepacks import LANES
 from notifiers.batch import accepted, refused
 from notifiers.channel import Delivery, Rendered, Result
+from notifiers.lines import Lines
 from notifiers.mime import Letter, mail_address, sender_address
-from notifiers.replies import Meaning, connect_failure, reply_meaning
+from notifiers.replies import Meaning, reply_meaning
 from notifiers.smtp import Line, Loss, Mail, Phase, connect, tls_context
 
-DOWN_S = 1.0  # seconds for which a server that could not be reached is not tried again
-IDLE_S = 60.0  # seconds after which a kept connection is not trusted any more; servers drop them after 30 to 300
 TRIES = 3  # connections on which one mail may be begun before it is deferred
 LETTERS_KEPT = 64
 _UNSUBSCRIBE = re.compile(r"<[\x21-\x3b\x3d\x3f-\x7e]{1,200}>(, <[\x21-\x3b\x3d\x3f-\x7e]{1,200}>){0,3}")
@@ -136,12 +134,7 @@ class EmailNotifier:
         self._letters: dict[tuple[Rendered, int, int], Letter] = {}
         self._lanes: tuple[deque[_Batch], ...] = tuple(deque() for _ in LANES)  # batches with something that waits
         self._queued = 0
-        self._lines: set[Line] = set()
-        self._idle: list[tuple[float, Line]] = []  # with the time when it became so
-        self._opening: set[asyncio.Task[None]] = set()
-        self._pause_until = 0.0  # no further connection is tried before
-        self._down: Meaning | None = None  # what the last failure to connect meant, until one succeeds
-        self._closings = 0
+        self._lines = Lines(settings.connections, self._connect, lambda: self._queued, self._give_up)
         self._tls: ssl.SSLContext | None = None
 
     async def send(self, rendered: Rendered, deliveries: Sequence[Delivery]) -> list[Result]:
@@ -157,7 +150,7 @@ class EmailNotifier:
         batch.left = len(batch.waiting)
         self._queued += batch.left
         self._lanes[batch.lane].append(batch)
-        self._staff()
+        self._lines.staff()
         try:
             await batch.done
         except BaseException:
@@ -167,15 +160,7 @@ class EmailNotifier:
 
     async def close(self) -> None:
         """As Notifier.close."""
-        self._closings += 1
-        self._pause_until, self._down = 0.0, None
-        if not self._queued:
-            for task in self._opening:
-                task.cancel()
-        idle, self._idle = self._idle, []
-        for line in self._lines:
-            line.retiring = True
-        await asyncio.gather(*(line.quit() for _, line in idle), *self._opening, return_exceptions=True)
+        await self._lines.close()
 
     # Batches ---------------------------------------------------------------------------------------------------------
 
@@ -229,7 +214,7 @@ class EmailNotifier:
         batch.left = -1  # what is still reported of it is not waited for
         for mail, line in list(batch.under_way.items()):
             line.forsake(mail)
-        self._staff()
+        self._lines.staff()
 
     # What lines ask and say (smtp.Feed) ------------------------------------------------------------------------------
 
@@ -275,15 +260,7 @@ class EmailNotifier:
                 self._lanes[job.batch.lane].appendleft(job.batch)
             job.batch.waiting.appendleft(job)
             self._queued += 1
-            self._distrust()
-
-    def free(self, line: Line) -> None:
-        self._idle.append((time.monotonic(), line))
-
-    def gone(self, line: Line) -> None:
-        self._lines.discard(line)
-        self._idle = [(since, other) for since, other in self._idle if other is not line]
-        self._staff()
+            self._lines.distrust()
 
     def _done(self, mail: Mail, said: Callable[[Delivery], Result]) -> None:
         job = _job_of(mail)
@@ -321,70 +298,23 @@ class EmailNotifier:
 
     # Connections -----------------------------------------------------------------------------------------------------
 
-    def _staff(self) -> None:
-        """Sets idle lines to work and opens more, as far as there is work and the settings allow."""
-        now = time.monotonic()
-        while self._queued and self._idle:
-            since, line = self._idle.pop()
-            if line.open and now - since < IDLE_S:
-                line.begin()
-            else:
-                line.drop()
-        if not self._queued:
-            return
-        # After a failure, those under way are waited for: when all have failed, so have the mails that wait for them.
-        if now >= self._pause_until and not (self._down and self._opening):
-            room = self._settings.connections - len(self._lines) - len(self._opening)
-            for _ in range(min(room, self._queued - len(self._opening))):
-                task = asyncio.get_running_loop().create_task(self._open(self._closings), name="email-connection")
-                self._opening.add(task)
-                task.add_done_callback(self._opened)
-        if self._down is not None and not self._lines and not self._opening:
-            self._give_up(self._down)
-
-    def _opened(self, task: asyncio.Task[None]) -> None:
-        self._opening.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a connection failed unexpectedly: %s", type(error).__name__)
-            self._down = (Outcome.DEFERRED, Reason.UNREACHABLE)
-        if self._down is not None and not self._lines and not self._opening:
-            self._give_up(self._down)
-        self._staff()
-
-    async def _open(self, closings: int) -> None:
+    async def _connect(self, lines: Lines) -> Line:
         settings = self._settings
-        try:
-            if settings.tls != "none" and self._tls is None:
-                self._tls = await asyncio.to_thread(tls_context, settings.ca_file)
-            client = aiosmtplib.SMTP(
-                hostname=settings.host,
-                port=settings.port,
-                use_tls=settings.tls == "implicit",
-                start_tls=settings.tls == "starttls",
-                tls_context=self._tls,
-                username=settings.username or None,
-                password=settings.password or None,
-                local_hostname=self._domain,
-                timeout=None,  # ours is around the whole
-            )
-            async with asyncio.timeout(settings.connect_timeout_s):
-                line = await connect(self, client, settings.timeout_s)
-        except (aiosmtplib.SMTPException, OSError) as error:
-            # With no connection left, the rest of a batch need not wait for one timeout after the other.
-            self._down = connect_failure(error)
-            self._pause_until = time.monotonic() + DOWN_S
-            return
-        self._down = None
-        self._lines.add(line)
-        if closings != self._closings and not self._queued:
-            line.retiring = True
-        line.begin()
-
-    def _distrust(self) -> None:
-        """One kept line was dead: the others most likely are as well."""
-        idle, self._idle = self._idle, []
-        for _, line in idle:
-            line.drop()
+        if settings.tls != "none" and self._tls is None:
+            self._tls = await asyncio.to_thread(tls_context, settings.ca_file)
+        client = aiosmtplib.SMTP(
+            hostname=settings.host,
+            port=settings.port,
+            use_tls=settings.tls == "implicit",
+            start_tls=settings.tls == "starttls",
+            tls_context=self._tls,
+            username=settings.username or None,
+            password=settings.password or None,
+            local_hostname=self._domain,
+            timeout=None,  # ours is around the whole
+        )
+        async with asyncio.timeout(settings.connect_timeout_s):
+            return await connect(self, lines, client, settings.timeout_s)
 
     def _give_up(self, meaning: Meaning) -> None:
         for lane in self._lanes:

@@ -57,7 +57,7 @@ class Mail:
 
 
 class Feed(Protocol):
-    """Whom a line works for. Nothing here may raise."""
+    """Where a line's mails come from. Nothing here may raise."""
 
     def next(self, line: Line) -> Mail | None: ...
     def accepted(self, mail: Mail, text: str) -> None: ...
@@ -65,6 +65,10 @@ class Feed(Protocol):
 
     def lost(self, mail: Mail, loss: Loss, *, first: bool) -> None:
         """No reply for it. Whether anything was taken, `mail.handed` says; `first`: it was the line's first mail."""
+
+
+class Keeper(Protocol):
+    """Who keeps lines. Nothing here may raise."""
 
     def free(self, line: Line) -> None:
         """It has nothing to do."""
@@ -76,11 +80,12 @@ class Feed(Protocol):
 class Line(asyncio.Protocol):
     """A connection after its login. `offers`: the extensions of EHLO, in lower case."""
 
-    def __init__(self, feed: Feed, offers: frozenset[str], timeout_s: float) -> None:
+    def __init__(self, feed: Feed, keeper: Keeper, offers: frozenset[str], timeout_s: float) -> None:
         self.offers = offers
         self.retiring = False  # takes no further mail, and closes when it has none
         self.closed = asyncio.get_running_loop().create_future()
         self._feed = feed
+        self._keeper = keeper
         self._pipelining = "pipelining" in offers
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
@@ -257,7 +262,7 @@ class Line(asyncio.Protocol):
         if self.retiring:
             self._break(Loss.CLOSED)
         elif self._transport is not None:
-            self._feed.free(self)
+            self._keeper.free(self)
 
     def _write(self, data: bytes) -> None:
         if data and self._transport is not None:
@@ -288,12 +293,12 @@ class Line(asyncio.Protocol):
             if not mail.settled:
                 mail.settled = True
                 self._feed.lost(mail, loss if place == 0 else Loss.CLOSED, first=first and place == 0)
-        self._feed.gone(self)
+        self._keeper.gone(self)
         if not self.closed.done():
             self.closed.set_result(None)
 
 
-async def connect(feed: Feed, client: aiosmtplib.SMTP, timeout_s: float) -> Line:
+async def connect(feed: Feed, keeper: Keeper, client: aiosmtplib.SMTP, timeout_s: float) -> Line:
     """A line on a new connection, which `client` makes, encrypts and logs in. Raises what connecting raises."""
     try:
         await client.connect()
@@ -305,7 +310,7 @@ async def connect(feed: Feed, client: aiosmtplib.SMTP, timeout_s: float) -> Line
     except BaseException:
         client.close()
         raise
-    line = Line(feed, frozenset(name.lower() for name in client.esmtp_extensions), timeout_s)
+    line = Line(feed, keeper, frozenset(name.lower() for name in client.esmtp_extensions), timeout_s)
     line.take_over(cast(asyncio.Transport, transport))
     return line
 

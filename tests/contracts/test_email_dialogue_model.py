@@ -159,7 +159,7 @@ class Feed:
 @given(st.integers(), st.sampled_from([0.0, 0.05, 0.3, 0.8]), st.booleans(), st.integers(1, 12))
 async def test_every_mail_is_answered_for_once_and_truly(seed: int, spite: float, pipelining: bool, count: int) -> None:
     far, feed = Far(Random(seed), spite), Feed([f"p{n}@x" for n in range(count)])
-    line = Line(feed, frozenset({"pipelining"} if pipelining else ()), timeout_s=3600)
+    line = Line(feed, feed, frozenset({"pipelining"} if pipelining else ()), timeout_s=3600)
     line.take_over(far)  # type: ignore[arg-type]
     line.begin()
     while far.pump():

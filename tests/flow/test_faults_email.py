@@ -157,7 +157,7 @@ async def test_one_byte_at_a_time(tmp_path: Path, offers: tuple[str, ...]) -> No
 
 
 async def test_half_open_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("notifiers.email.DOWN_S", 0.0)  # the clock is moved, and the wall's does not follow
+    monkeypatch.setattr("notifiers.lines.DOWN_S", 0.0)  # the clock is moved, and the wall's does not follow
 
     async def talk(wire: Wire) -> None:
         if wire.number < 2:
@@ -237,7 +237,7 @@ async def test_no_name_for_the_server_until_the_warning_is_over(tmp_path: Path) 
 async def test_a_certificate_that_is_wrong_until_somebody_mends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifiers.email.DOWN_S", 0.0)
+    monkeypatch.setattr("notifiers.lines.DOWN_S", 0.0)
     (tmp_path / "tls").mkdir()
     ours, other = Authority(tmp_path / "tls", "ours"), Authority(tmp_path / "tls", "other")
 
