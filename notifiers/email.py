@@ -112,9 +112,9 @@ class EmailNotifier:
         settings: EmailSettings,
         chunk: int = 100,
         now: Callable[[], datetime] | None = None,
-        envelope_of: Callable[[str], str] | None = None,
+        envelope_of: Callable[[str], str | None] | None = None,
     ) -> None:
-        """`envelope_of` gives the envelope's sender for a message id.
+        """`envelope_of` gives the envelope's sender for a message id; None: the usual one.
 
         Raises InvalidInput where the settings hold no proper addresses or headers.
         """
@@ -286,7 +286,7 @@ class EmailNotifier:
         if self._settings.notify and "dsn" in line.offers:
             options += b" RET=HDRS"
             notify = b" NOTIFY=%b" % self._settings.notify.encode("ascii")
-        envelope = self._envelope_of(delivery.message_id) if self._envelope_of else self._envelope
+        envelope = (self._envelope_of(delivery.message_id) if self._envelope_of else None) or self._envelope
         return _Ours(
             job,
             (

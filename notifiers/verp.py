@@ -11,10 +11,12 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 
 _PREFIX = "b-"
 _MAC = 12
 _LONGEST = 64
+_MESSAGE_ID = re.compile(r"([0-9a-f]{32})\.([0-9]{1,5})")
 
 
 class Verp:
@@ -24,12 +26,12 @@ class Verp:
         self.domain = domain.lower()
         self._secret = secret
 
-    def address(self, message_id: str) -> str:
-        """For a message id `<shard id>.<index>`. Raises ValueError for any other."""
-        shard_id, _, index = message_id.partition(".")
-        body = bytes.fromhex(shard_id) + int(index).to_bytes(2, "big")
-        if len(body) != 18:
-            raise ValueError("not the id of a message")
+    def address(self, message_id: str) -> str | None:
+        """For a message id `<shard id>.<index>`; None for any other, whose bounces would say nothing to us."""
+        found = _MESSAGE_ID.fullmatch(message_id)
+        if found is None or int(found[2]) > 0xFFFF:
+            return None
+        body = bytes.fromhex(found[1]) + int(found[2]).to_bytes(2, "big")
         token = base64.b32encode(body + self._mac(body)).decode().lower()
         return f"{_PREFIX}{token}@{self.domain}"
 

@@ -19,6 +19,7 @@ from tests.bench.figures import SWITCH_S, Figure, commit, machine
 BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, Figure]]] = {
     "email.durable": mail.durable,
     "email.pipelined": mail.pipelined,
+    "email.channel": mail.channel,
     "email.rtt20": mail.rtt20,
     "email.vs_apprise": mail.vs_apprise,
     "sms.durable": durable.sms,

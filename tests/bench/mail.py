@@ -9,17 +9,21 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 
 import aiosmtplib
 
+from domain.outcomes import Outcome
 from domain.people import Channel
+from notifiers.channel import Delivery
 from notifiers.email import EmailNotifier, EmailSettings
 from notifiers.mime import Letter, sender_address
+from notifiers.worker import FLIGHT
 from tests.bench.durable import LINK, Bare, compared, rendered, spread
-from tests.bench.figures import ROOT, Figure
+from tests.bench.figures import ROOT, Figure, figure
 
 PEOPLE = 3000
 FAR_PEOPLE = 600  # with 20 ms to the server and back, so that a round ends
@@ -91,6 +95,51 @@ async def _against_aiosmtplib(name: str, port: int, people: int, rounds: int = 5
 
 async def pipelined() -> Figure:
     """Against sockets that do no more than RFC 2920 asks: replies are counted, not read."""
+    with sink() as port:
+        async with _bare(port) as bare:
+            return await measured("email.pipelined", port, bare)
+
+
+async def channel() -> Figure:
+    """The channel alone, without the log around it, against the same sockets: what of the distance is the mail's."""
+    words, batch = rendered(), 100
+    batches = [
+        [
+            Delivery(index=n, attempt=1, message_id=f"{'0' * 32}.{n}", address=address(n), link=LINK)
+            for n in range(first, first + batch)
+        ]
+        for first in range(0, PEOPLE, batch)
+    ]
+    with sink() as port:
+        mails = notifier(port)
+
+        async def ours() -> None:
+            left = iter(batches)
+
+            async def worker() -> None:
+                for one in left:
+                    results = await mails.send(words, one)
+                    assert all(result.outcome is Outcome.ACCEPTED for result in results)
+
+            await asyncio.gather(*(worker() for _ in range(FLIGHT)))
+
+        async with _bare(port) as bare:
+            pairs = []
+            for n in range(6):
+                took = []
+                for side in (ours, bare):
+                    began = time.perf_counter()
+                    await side()
+                    took.append(PEOPLE / (time.perf_counter() - began))
+                if n:  # the first round opens connections
+                    pairs.append((took[0], took[1]))
+        await mails.close()
+    return figure("email.channel", "recipients/s", pairs)
+
+
+@asynccontextmanager
+async def _bare(port: int) -> AsyncIterator[Bare]:
+    """Sends every mail over CONNECTIONS sockets that do no more than RFC 2920 asks."""
     contents = made(PEOPLE)
     ready = [
         (
@@ -99,21 +148,20 @@ async def pipelined() -> Figure:
         )
         for n in range(PEOPLE)
     ]
-    with sink() as port:
-        loop = asyncio.get_running_loop()
-        sockets = [(await loop.create_connection(_Bare, "127.0.0.1", port))[1] for _ in range(CONNECTIONS)]
+    loop = asyncio.get_running_loop()
+    sockets = [(await loop.create_connection(_Bare, "127.0.0.1", port))[1] for _ in range(CONNECTIONS)]
+    for socket in sockets:
+        await socket.hello()
+
+    async def bare() -> None:
+        mails = iter(ready)
+        await asyncio.gather(*(socket.run(mails) for socket in sockets))
+
+    try:
+        yield bare
+    finally:
         for socket in sockets:
-            await socket.hello()
-
-        async def bare() -> None:
-            mails = iter(ready)
-            await asyncio.gather(*(socket.run(mails) for socket in sockets))
-
-        try:
-            return await measured("email.pipelined", port, bare)
-        finally:
-            for socket in sockets:
-                socket.transport.close()
+            socket.transport.close()
 
 
 class _Bare(asyncio.Protocol):

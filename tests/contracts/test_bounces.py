@@ -18,6 +18,17 @@ VERP = Verp("bounces.fenghuo.example", b"s" * 32)
 SHARD = "0123456789abcdef" * 2
 
 
+def of(message_id: str, verp: Verp = VERP) -> str:
+    address = verp.address(message_id)
+    assert address is not None
+    return address
+
+
+@pytest.mark.parametrize("message_id", ["", "test", f"{SHARD}", f"{SHARD}.", f"{SHARD}.70000", f"{SHARD}.-1", "zz.1"])
+def test_other_ids_have_no_address(message_id: str) -> None:
+    assert VERP.address(message_id) is None
+
+
 def report(*blocks: str, kind: str = "delivery-status", first: str = "Sorry.") -> bytes:
     """A multipart/report as mail servers write it."""
     fields = "\n\n".join(("Reporting-MTA: dns; mx.people.example", *blocks))
@@ -37,7 +48,7 @@ def block(action: str, status: str, diagnostic: str = "") -> str:
 
 @given(st.binary(min_size=16, max_size=16), st.integers(0, 65535))
 def test_an_address_says_which_message_it_is_about(shard: bytes, index: int) -> None:
-    address = VERP.address(f"{shard.hex()}.{index}")
+    address = of(f"{shard.hex()}.{index}")
     assert mail_address(address) == address
     assert len(address.partition("@")[0]) <= 64
     assert VERP.read(address) == (shard.hex(), index)
@@ -47,7 +58,7 @@ def test_an_address_says_which_message_it_is_about(shard: bytes, index: int) -> 
 @settings(max_examples=200)
 @given(st.integers(2, 49), st.sampled_from("abcdefghijklmnopqrstuvwxyz234567"))
 def test_a_changed_address_is_not_ours(place: int, letter: str) -> None:
-    address = VERP.address(f"{SHARD}.7")
+    address = of(f"{SHARD}.7")
     if address[place] != letter:
         assert VERP.read(address[:place] + letter + address[place + 1 :]) is None
 
@@ -56,7 +67,7 @@ def test_a_changed_address_is_not_ours(place: int, letter: str) -> None:
     "address",
     ["", "@", "b-@bounces.fenghuo.example", "b-aaaa@bounces.fenghuo.example", "postmaster@bounces.fenghuo.example",
      "b-" + "a" * 48 + "@bounces.fenghuo.example", "b-" + "é" * 30 + "@bounces.fenghuo.example",
-     "b-" + "a" * 5000 + "@bounces.fenghuo.example", VERP.address(f"{SHARD}.7").partition("@")[0] + "@evil.example",
+     "b-" + "a" * 5000 + "@bounces.fenghuo.example", of(f"{SHARD}.7").partition("@")[0] + "@evil.example",
      Verp("bounces.fenghuo.example", b"t" * 32).address(f"{SHARD}.7")],
 )  # fmt: skip
 def test_forged_addresses(address: str) -> None:
