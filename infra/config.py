@@ -30,7 +30,11 @@ class SmsConfig(BaseModel):
 
 
 class EmailConfig(BaseModel):
-    """The mail server that takes our mail."""
+    """The mail server that takes our mail.
+
+    With `bounce_port` and `bounce_domain`, `fenghuo serve` takes bounces on that port of `bounce_host`; the domain's MX
+    or the mail server must hand them there. `receipts` also asks for word of delivery, where a server offers it.
+    """
 
     host: str
     sender: str
@@ -39,8 +43,13 @@ class EmailConfig(BaseModel):
     tls: Literal["none", "starttls", "implicit"] = "starttls"
     username: str = ""
     password: SecretStr = SecretStr("")
+    ca_file: str = ""
     unsubscribe: str = ""
     connections: int = Field(default=8, ge=1, le=100)
+    bounce_host: str = "127.0.0.1"
+    bounce_port: int | None = Field(default=None, ge=0, le=65535)
+    bounce_domain: str = ""
+    receipts: bool = False
 
 
 class WebPushConfig(BaseModel):

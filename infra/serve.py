@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 from api.health import Meters
 from domain.errors import Unreachable
-from infra import wiring
+from infra import bounces, wiring
 from infra.config import EmailConfig, Settings, SmsConfig, WebPushConfig
 from infra.runtime import Runtime, Stores
 from infra.sandbox.push import SandboxPush
@@ -24,6 +24,7 @@ from infra.sandbox.sms import SandboxSms
 from infra.sandbox.smtp import SandboxSmtp
 
 GRACE_S = 10  # seconds that open requests get at the end
+BOUNCES = {"bounce_host", "bounce_port", "bounce_domain", "receipts"}  # settings that hold with the sandbox as well
 SWITCH_S = 0.001  # the interpreter's lock changes hands this often: the views' thread must not hold up answers
 
 
@@ -72,7 +73,13 @@ async def sandboxed(settings: Settings) -> AsyncIterator[tuple[Settings, Sandbox
                     sender=sandbox.sms.number,
                     base_url=sandbox.sms.url,
                 ),
-                "email": EmailConfig(host="127.0.0.1", port=sandbox.smtp.port, sender="duty@fao.example", tls="none"),
+                "email": EmailConfig(
+                    host="127.0.0.1",
+                    port=sandbox.smtp.port,
+                    sender="duty@fao.example",
+                    tls="none",
+                    **(settings.email.model_dump(include=BOUNCES) if settings.email else {}),
+                ),
                 "webpush": WebPushConfig(contact="mailto:duty@fao.example", allowed_origins=[sandbox.push.url]),
             }
         )
@@ -90,6 +97,7 @@ class Serving(msgspec.Struct):
     server: Server
     url: str
     sandbox: Sandbox | None
+    bounces: tuple[str, int] | None = None  # where bounces are taken
 
 
 @contextlib.asynccontextmanager
@@ -126,11 +134,26 @@ async def serving(settings: Settings, stores: Stores) -> AsyncIterator[Serving]:
             task = asyncio.create_task(server._serve([listener]), name="http")
             await server.up.wait()
             try:
-                yield Serving(stores, runtime, server, url, sandbox)
+                async with taking_bounces(pointed, stores, runtime) as address:
+                    yield Serving(stores, runtime, server, url, sandbox, address)
             finally:
                 server.should_exit = True
                 await task
                 await runtime.stop()
+
+
+@contextlib.asynccontextmanager
+async def taking_bounces(settings: Settings, stores: Stores, runtime: Runtime) -> AsyncIterator[tuple[str, int] | None]:
+    """Takes bounces for the time of a block, where the settings say so; the address."""
+    email = settings.email
+    verp = wiring.bounce_addresses(email, stores) if email is not None else None
+    if email is None or verp is None or email.bounce_port is None:
+        yield None
+        return
+    with _listen(email.bounce_host, email.bounce_port, "email.bounce_port") as listener:
+        async with bounces.listening(listener, verp, runtime.receipts):
+            host, port = listener.getsockname()[:2]
+            yield host, port
 
 
 async def until_stopped() -> None:
@@ -142,9 +165,9 @@ async def until_stopped() -> None:
     await stopped.wait()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, setting: str = "--port") -> socket.socket:
     try:
         return socket.create_server((host, port), backlog=4096, reuse_port=False)
     except OSError as error:
         what = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
-        raise Unreachable("serve.port", f"Port {port} on {host} {what}.", "Choose another with --port.") from error
+        raise Unreachable("serve.port", f"Port {port} on {host} {what}.", f"Choose another with {setting}.") from error

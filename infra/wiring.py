@@ -12,13 +12,16 @@ from prometheus_client import Counter
 from api.app import create_app
 from api.health import Meters
 from api.services import Services
+from domain.errors import InvalidInput
 from domain.people import Channel
-from infra.config import Settings
+from infra.config import EmailConfig, Settings
 from infra.runtime import Runtime, Stores
 from notifiers.absent import AbsentNotifier
 from notifiers.channel import Delivery, Notifier, Rendered, Result
 from notifiers.email import EmailNotifier, EmailSettings
+from notifiers.mime import mail_address
 from notifiers.sms import SmsNotifier, SmsSettings
+from notifiers.verp import Verp
 from notifiers.webpush import WebPushNotifier, WebPushSettings
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -46,6 +49,7 @@ def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:
         )
     if settings.email is not None:
         email = settings.email
+        verp = bounce_addresses(email, stores)
         found[Channel.EMAIL] = EmailNotifier(
             EmailSettings(
                 host=email.host,
@@ -55,9 +59,12 @@ def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:
                 tls=email.tls,
                 username=email.username,
                 password=email.password.get_secret_value(),
+                ca_file=email.ca_file,
                 unsubscribe=email.unsubscribe,
                 connections=email.connections,
-            )
+                notify="" if verp is None else "SUCCESS,FAILURE" if email.receipts else "FAILURE",
+            ),
+            envelope_of=verp.address if verp else None,
         )
     if settings.webpush is not None:
         push = settings.webpush
@@ -94,6 +101,15 @@ class Counted:
 
 def counted(notifiers: dict[Channel, Notifier], meters: Meters) -> dict[Channel, Notifier]:
     return {channel: Counted(notifier, meters.sent) for channel, notifier in notifiers.items()}
+
+
+def bounce_addresses(email: EmailConfig, stores: Stores) -> Verp | None:
+    """The envelope senders that bounces come back to, where the settings ask for them."""
+    if email.bounce_port is None:
+        return None
+    if mail_address(f"b-{'x' * 48}@{email.bounce_domain}") is None or not email.bounce_domain.isascii():
+        raise InvalidInput("email.bounce_domain", "The domain for bounces is no domain.", "Set email.bounce_domain.")
+    return Verp(email.bounce_domain, stores.vault.secret("bounces"))
 
 
 def vapid_key(stores: Stores) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -48,7 +49,9 @@ class Mail(msgspec.Struct, frozen=True):
 
 
 class SandboxSmtp:
-    """The server. `eight_bit=False` hides 8BITMIME; `login` asks for that user and password."""
+    """The server. `eight_bit=False` hides 8BITMIME, `pipelining=False` PIPELINING; `dsn` offers DSN, and then keeps
+    what was asked for in `asked`; `login` asks for that user and password, `greeting_tls` speaks TLS from the first
+    byte."""
 
     def __init__(
         self,
@@ -59,6 +62,9 @@ class SandboxSmtp:
         count: bool = False,
         eight_bit: bool = True,
         utf8: bool = True,
+        pipelining: bool = True,
+        dsn: bool = False,
+        greeting_tls: ssl.SSLContext | None = None,
         tls: ssl.SSLContext | None = None,
         login: tuple[str, str] | None = None,
     ) -> None:
@@ -67,7 +73,11 @@ class SandboxSmtp:
         self.tally: Tally[Mail] = Tally(discard=discard, count=count)
         self.script = Script()
         self.connections = 0  # made so far
+        self.dsn = dsn
+        self.asked: list[str] = []  # what was asked for of DSN
         self._eight_bit = eight_bit
+        self._offers = [*(["PIPELINING"] if pipelining else []), *(["DSN"] if dsn else [])]
+        self._greeting_tls = greeting_tls
         self._utf8 = utf8
         self._tls = tls
         self._login = login
@@ -80,7 +90,9 @@ class SandboxSmtp:
         # aiosmtpd logs every command with its addresses, and each failure of ours that was asked for.
         logging.getLogger("mail.log").setLevel(logging.CRITICAL + 1)
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._dialogue, self.host, self.port, backlog=1024)
+        self._server = await loop.create_server(
+            self._dialogue, self.host, self.port, backlog=1024, ssl=self._greeting_tls
+        )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -141,7 +153,8 @@ class SandboxSmtp:
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:
         session.host_name = hostname
-        return responses if self._eight_bit else [line for line in responses if not line.endswith("8BITMIME")]
+        offered = [line for line in responses if self._eight_bit or not line.endswith("8BITMIME")]
+        return [*offered[:1], *(f"250-{name}" for name in self._offers), *offered[1:]]
 
     async def handle_RCPT(  # noqa: N802
         self, server: _Dialogue, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -187,12 +200,23 @@ class _Dialogue(SMTP):
         self._sandbox = sandbox
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._sandbox.opened(self)
+        if self.transport is None:  # and not once more when STARTTLS is done
+            self._sandbox.opened(self)
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._sandbox.closed(self)
         super().connection_lost(error)
+
+    def _getparams(self, params: Sequence[str]) -> dict[str, str | bool] | None:
+        """What aiosmtpd takes for parameters of MAIL and RCPT; those of DSN, which it does not know, are kept."""
+        found: dict[str, str | bool] | None = super()._getparams(params)
+        if found is not None and self._sandbox.dsn:
+            for name in ("RET", "ENVID", "NOTIFY", "ORCPT"):
+                value = found.pop(name, None)
+                if value is not None:
+                    self._sandbox.asked.append(f"{name}={value}")
+        return found
 
     def close_soon(self) -> None:
         """Closes once the reply that is about to be written is out."""

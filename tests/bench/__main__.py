@@ -13,11 +13,15 @@ from rich.console import Console
 from rich.table import Table
 
 from infra import logs
-from tests.bench import durable, first_byte, log
+from tests.bench import durable, first_byte, log, mail
 from tests.bench.figures import SWITCH_S, Figure, commit, machine
 
 BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, Figure]]] = {
-    "email.durable": durable.email,
+    "email.durable": mail.durable,
+    "email.pipelined": mail.pipelined,
+    "email.channel": mail.channel,
+    "email.rtt20": mail.rtt20,
+    "email.vs_apprise": mail.vs_apprise,
     "sms.durable": durable.sms,
     "webpush.durable": durable.webpush,
     "append.c1": log.append_one,

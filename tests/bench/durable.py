@@ -10,10 +10,9 @@ import asyncio
 import base64
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from typing import Any
 
 import aiohttp
-import aiosmtplib
 import http_ece
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -27,8 +26,6 @@ from domain.shards import Circle, Purpose
 from domain.warnings import Status, WarningState
 from notifiers.channel import LINK as PLACE
 from notifiers.channel import Notifier, Rendered
-from notifiers.email import EmailNotifier, EmailSettings
-from notifiers.mime import Letter, sender_address
 from notifiers.render import render
 from notifiers.sms import SmsNotifier, SmsSettings
 from notifiers.webpush import WebPushNotifier, WebPushSettings, topic
@@ -37,14 +34,12 @@ from tests.bench.rig import ACCOUNT, TOKEN, Sink, content, fan_out, installation
 
 PEOPLE = 3000
 ROUNDS = 5
-CONNECTIONS = 8  # to the mail server
 REQUESTS = 64  # in flight, to the providers that speak HTTP
-SENDER = "duty@fao.example"
 LINK = "http://127.0.0.1:1/a/" + "x" * 40
 Bare = Callable[[], Awaitable[None]]
 
 
-def _rendered() -> Rendered:
+def rendered() -> Rendered:
     """What the durable run sends, word for word."""
     warning = WarningState(warning_id="0" * 32, content=content(), authors=(), status=Status.RELEASED)
     return render(
@@ -52,23 +47,32 @@ def _rendered() -> Rendered:
     )
 
 
-async def _compared(
-    name: str, channel: Channel, notifier: Notifier, bare: Bare, address: Callable[[int], dict]
-) -> Figure:  # type: ignore[type-arg]
-    async with installation(channel, PEOPLE, {channel: notifier}, address) as runtime:
+async def compared(
+    name: str,
+    channel: Channel,
+    notifier: Notifier,
+    bare: Bare,
+    address: Callable[[int], dict[str, Any]],
+    *,
+    people: int = PEOPLE,
+    rounds: int = ROUNDS,
+) -> Figure:
+    """A fan-out to `people`, in turn with `bare`, which sends as many messages."""
+    async with installation(channel, people, {channel: notifier}, address) as runtime:
         await bare()
-        await fan_out(runtime, PEOPLE)  # connections are open and code is warm from here on
+        await fan_out(runtime, people)  # connections are open and code is warm from here on
         pairs = []
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             began = time.perf_counter()
             await bare()
-            ceiling = PEOPLE / (time.perf_counter() - began)
-            pairs.append((await fan_out(runtime, PEOPLE), ceiling))
+            ceiling = people / (time.perf_counter() - began)
+            pairs.append((await fan_out(runtime, people), ceiling))
     return figure(name, "recipients/s", pairs)
 
 
-async def _spread(width: int, one: Callable[[int], Awaitable[None]]) -> None:
-    numbers = iter(range(PEOPLE))
+async def spread(width: int, one: Callable[[int], Awaitable[None]], people: int = PEOPLE) -> None:
+    """Calls `one` for each number, `width` at a time."""
+    numbers = iter(range(people))
 
     async def worker() -> None:
         for n in numbers:
@@ -77,56 +81,6 @@ async def _spread(width: int, one: Callable[[int], Awaitable[None]]) -> None:
     async with asyncio.TaskGroup() as group:
         for _ in range(width):
             group.create_task(worker())
-
-
-# Email ---------------------------------------------------------------------------------------------------------------
-
-
-def _mail_of(n: int) -> str:
-    return f"person-{n:05d}@people.example"
-
-
-async def email() -> Figure:
-    with sink() as to:
-        host, port = to.smtp
-        notifier = EmailNotifier(
-            EmailSettings(host=host, port=port, sender=SENDER, tls="none", connections=CONNECTIONS)
-        )
-        mails = _mails()
-        lines = [aiosmtplib.SMTP(hostname=host, port=port, start_tls=False) for _ in range(CONNECTIONS)]
-        for line in lines:
-            await line.connect()
-
-        async def bare() -> None:
-            idle = list(lines)
-
-            async def one(n: int) -> None:
-                line = idle.pop()
-                await line.sendmail(SENDER, [_mail_of(n)], mails[n])
-                idle.append(line)
-
-            await _spread(CONNECTIONS, one)
-
-        try:
-            return await _compared("email.durable", Channel.EMAIL, notifier, bare, lambda n: {"email": _mail_of(n)})
-        finally:
-            for line in lines:
-                line.close()
-
-
-def _mails() -> list[bytes]:
-    """Mails of the size that the durable run sends, ready to go."""
-    rendered = _rendered()
-    letter = Letter(
-        rendered,
-        sender=sender_address(SENDER, "烽火 Fenghuo"),
-        message_domain="fao.example",
-        date=datetime.now(UTC),
-        unsubscribe="",
-        longest_link=len(LINK),
-    )
-    mails = [letter.for_recipient(_mail_of(n), f"{'0' * 32}.{n}", LINK, eight_bit=True) for n in range(PEOPLE)]
-    return [mail for mail in mails if mail is not None]
 
 
 # SMS -----------------------------------------------------------------------------------------------------------------
@@ -144,7 +98,7 @@ async def sms() -> Figure:
         )
         client = Client(ACCOUNT, TOKEN, http_client=AsyncTwilioHttpClient(), environment={"TWILIO": ""})
         client.api.base_url = to.sms
-        body = _rendered().short.replace(PLACE, LINK)
+        body = rendered().short.replace(PLACE, LINK)
 
         async def one(n: int) -> None:
             await client.messages.create_async(
@@ -156,11 +110,11 @@ async def sms() -> Figure:
             )
 
         try:
-            return await _compared(
+            return await compared(
                 "sms.durable",
                 Channel.SMS,
                 notifier,
-                lambda: _spread(REQUESTS, one),
+                lambda: spread(REQUESTS, one),
                 lambda n: {"phone": _phone_of(n)},
             )
         finally:
@@ -183,7 +137,7 @@ async def webpush() -> Figure:
                 concurrency=REQUESTS,
             )
         )
-        words = _rendered()
+        words = rendered()
         body = words.short.replace(PLACE, "")
         browser = ec.generate_private_key(ec.SECP256R1()).public_key()
         public = browser.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
@@ -212,11 +166,11 @@ async def webpush() -> Figure:
                 async with http.post(_endpoint(to, n), data=content, headers=named) as answer:
                     await answer.read()
 
-            return await _compared(
+            return await compared(
                 "webpush.durable",
                 Channel.WEBPUSH,
                 notifier,
-                lambda: _spread(REQUESTS, one),
+                lambda: spread(REQUESTS, one),
                 lambda n: {"push": {"endpoint": _endpoint(to, n), "keys": keys}},
             )
 

@@ -198,7 +198,15 @@ class PushRig:
         return self.sandbox.tally.total
 
 
-@pytest.fixture(params=[SmsRig, EmailRig, PushRig], ids=["sms", "email", "webpush"])
+class PlainEmailRig(EmailRig):
+    """A server that takes one command at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sandbox = SandboxSmtp(pipelining=False)
+
+
+@pytest.fixture(params=[SmsRig, EmailRig, PlainEmailRig, PushRig], ids=["sms", "email", "email-one-by-one", "webpush"])
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     made: Rig = request.param()
     await made.start()

@@ -161,7 +161,7 @@ async def test_odd_texts_arrive(rig: Rig, text: str) -> None:
 @pytest.mark.parametrize("text", ["长" * 350_000 + "{{link}}", ("line\n" * 200_000) + "{{link}}", "\0" * 1_000_000])
 async def test_a_huge_text_is_refused_or_cut(rig: Rig, text: str) -> None:
     somebody = rig.someone()
-    (result,) = await send(rig, [somebody], text=text, html=text, short=text)
+    (result,) = await send(rig, [somebody], 30.0, text=text, html=text, short=text)
     if result.outcome is Outcome.REFUSED:
         assert result.reason is Reason.CONTENT_REFUSED
         assert rig.taken() == 0

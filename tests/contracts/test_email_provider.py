@@ -28,8 +28,9 @@ from domain.outcomes import Outcome, Reason
 from infra.sandbox.behaviour import Behaviour, Kind
 from infra.sandbox.smtp import Mail, SandboxSmtp
 from notifiers.channel import Result
-from notifiers.email import EmailNotifier, EmailSettings, reply_meaning
+from notifiers.email import EmailNotifier, EmailSettings
 from notifiers.mime import header_text, mail_address
+from notifiers.replies import reply_meaning
 
 
 async def send(notifier: EmailNotifier, addresses: Iterable[Any], **changes: Any) -> list[Result]:
@@ -239,6 +240,19 @@ async def test_another_script_needs_a_server_that_takes_it() -> None:
         (554, "spam", 3, (Outcome.REFUSED, Reason.CONTENT_REFUSED)),
         (-1, "not smtp", 3, (Outcome.UNKNOWN, Reason.PROVIDER_ERROR)),
         (299, "not smtp", 2, (Outcome.DEFERRED, Reason.PROVIDER_ERROR)),
+        (450, "4.7.28 too many", 1, (Outcome.DEFERRED, Reason.RATE_LIMITED)),
+        (454, "4.7.0 TLS not available", 1, (Outcome.DEFERRED, Reason.PROVIDER_BUSY)),
+        (503, "5.5.1 nested MAIL", 2, (Outcome.DEFERRED, Reason.PROVIDER_ERROR)),
+        (503, "bad sequence", 3, (Outcome.DEFERRED, Reason.PROVIDER_ERROR)),
+        (550, "5.1.8 sender's domain unknown", 2, (Outcome.DEFERRED, Reason.CREDENTIALS)),
+        (552, "5.3.4 too large", 1, (Outcome.REFUSED, Reason.CONTENT_REFUSED)),
+        (550, "5.4.4 no way there", 2, (Outcome.REFUSED, Reason.BAD_ADDRESS)),
+        (556, "5.1.10 takes no mail", 2, (Outcome.REFUSED, Reason.BAD_ADDRESS)),
+        (550, "5.6.7 no such script here", 2, (Outcome.REFUSED, Reason.BAD_ADDRESS)),
+        (550, "5.7.28 too many", 2, (Outcome.DEFERRED, Reason.RATE_LIMITED)),
+        (554, "5.7.1 <a@b.example>: Relay access denied", 2, (Outcome.DEFERRED, Reason.CREDENTIALS)),
+        (550, "relaying denied", 2, (Outcome.DEFERRED, Reason.CREDENTIALS)),
+        (550, "5.1.1 relay.example does not know you", 2, (Outcome.REFUSED, Reason.BAD_ADDRESS)),
     ],
 )
 def test_what_replies_mean(code: int, message: str, phase: int, meaning: tuple[Outcome, Reason]) -> None:
@@ -303,7 +317,7 @@ async def test_a_dialogue_that_was_cancelled_is_not_taken_up_again(mail: EmailRi
 
 
 async def test_a_server_that_was_away_is_tried_again(mail: EmailRig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("notifiers.email.DOWN_S", 0.0)
+    monkeypatch.setattr("notifiers.lines.DOWN_S", 0.0)
     notifier = mail.notifier()
     await mail.stop()
     (away,) = await notifier.send(rendered(), deliveries(["a@b.example"]))
@@ -363,3 +377,33 @@ async def test_tls_and_login(
 async def test_a_server_without_tls_gets_nothing_where_tls_is_asked_for(mail: EmailRig) -> None:
     (result,) = await send(EmailNotifier(mail.settings(tls="starttls")), ["a@b.example"])
     assert (result.outcome, mail.taken()) == (Outcome.DEFERRED, 0)
+
+
+@given(
+    st.integers(400, 599),
+    st.from_regex(r"([245]\.[0-9]{1,3}\.[0-9]{1,3} )?[a-z ]{0,20}", fullmatch=True),
+    st.sampled_from([1, 2, 3]),
+)
+@settings(max_examples=300)
+def test_every_reply_has_a_meaning_and_only_a_lasting_one_refuses(code: int, message: str, phase: int) -> None:
+    outcome, reason = reply_meaning(code, message, phase)
+    assert reason is not Reason.NONE
+    assert outcome in ({Outcome.DEFERRED} if code < 500 else {Outcome.DEFERRED, Outcome.REFUSED})
+
+
+@pytest.mark.parametrize("notify", ["FAILURE", "SUCCESS,FAILURE", ""])
+@pytest.mark.parametrize("offered", [True, False])
+async def test_word_of_the_fate_is_asked_for_where_the_server_offers_it(offered: bool, notify: Any) -> None:
+    async with server(dsn=offered) as mail:
+        results = await send(EmailNotifier(mail.settings(notify=notify)), ["a@b.example", "c@b.example"])
+        assert {result.outcome for result in results} == {Outcome.ACCEPTED}
+        asked = sorted(mail.sandbox.asked)
+    assert asked == ([f"NOTIFY={notify}"] * 2 + ["RET=HDRS"] * 2 if offered and notify else [])
+
+
+async def test_each_mail_may_have_an_envelope_sender_of_its_own(mail: EmailRig) -> None:
+    await send(
+        EmailNotifier(mail.settings(), envelope_of=lambda message_id: f"b-{message_id}@x.example"), ["a@b.example"]
+    )
+    assert mail.sandbox.messages[0].sender == f"b-{0:032x}@x.example"
+    assert mail.sandbox.messages[0].parsed()["From"] == "烽火 <warnings@fenghuo.example>"

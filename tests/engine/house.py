@@ -283,14 +283,16 @@ class House:
 
 
 @asynccontextmanager
-async def house(folder: Path, clock: ManualClock | None = None, chunk: int = 100) -> AsyncIterator[House]:
-    """Opens and runs the installation in `folder`, which is made where it is empty."""
+async def house(
+    folder: Path, clock: ManualClock | None = None, chunk: int = 100, real: dict[Channel, Notifier] | None = None
+) -> AsyncIterator[House]:
+    """Opens and runs the installation in `folder`, which is made where it is empty. `real` channels are no script."""
     clock = clock or ManualClock(NOW)
     if not (folder / "log.sqlite").exists():
         shutil.copytree(_template(), folder, dirs_exist_ok=True)
     notifiers = {channel: Scripted(channel, chunk) for channel in Channel}
     async with Stores(folder, clock) as stores:
-        runtime = Runtime(stores, dict[Channel, Notifier](notifiers), "https://warn.example")
+        runtime = Runtime(stores, {**notifiers, **(real or {})}, "https://warn.example")
         await runtime.start()
         try:
             yield House(stores, runtime, clock, notifiers)

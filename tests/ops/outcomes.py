@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from domain.outcomes import Outcome, Reason
-from notifiers.email import reply_meaning
+from notifiers.replies import bounce_reason, reply_meaning
 from notifiers.retry import FIRST_S, HOPELESS_AFTER, LONGEST_S, MOST_ATTEMPTS
 from notifiers.sms import FAILURES, REFUSALS, _Answered, _meaning
 from notifiers.webpush import status_meaning
@@ -47,7 +47,18 @@ EMAIL = """\
 ## Email
 
 By the reply's code, its enhanced code (RFC 3463) where there is one, and the command that it answers
-(`notifiers/email.py`). What comes before DATA has handed nothing over.
+(`notifiers/replies.py`). What comes before the content has handed nothing over. A connection that is lost before that
+is asked again on another one, three times in all; of two mails on a pipelined connection only the one whose content was
+begun is ever in doubt.
+"""
+
+BOUNCES = """\
+## Email: what bounces say later
+
+By the action and the status of a report (RFC 3464) that came to the envelope sender of the one mail which it is about
+(`notifiers/bounces.py`). `delivered` is *delivered*; `failed` is *refused*, for the reason that the status gives;
+`delayed`, `relayed` and `expanded` change nothing, nor do reports of reading or abuse and automatic answers. Free text
+counts as failed where it comes from the null sender.
 """
 
 PUSH = """\
@@ -100,12 +111,21 @@ def email() -> str:
     def rows(phase: int, replies: Iterable[str]) -> list[tuple[str, Meaning]]:
         return [(reply, reply_meaning(int(reply[:3]), reply[4:], phase)) for reply in replies]
 
-    bare = ("421", "451", "452", "530", "535", "550", "552", "554")
-    replies = (*bare, "550 5.1.1", "550 5.2.1", "552 5.2.2", "550 5.7.1")
+    bare = ("421", "450", "451", "452", "454", "500", "503", "530", "535", "550", "552", "553", "554", "555", "556")
+    replies = (
+        *bare, "421 4.7.28", "550 5.1.1", "550 5.1.8", "550 5.2.1", "552 5.2.2", "552 5.3.4", "521 5.3.2", "550 5.4.4",
+        "503 5.5.1", "554 5.6.0", "550 5.6.7", "550 5.7.1", "554 5.7.1 Relay access denied", "550 5.7.28",
+    )  # fmt: skip
     return "\n".join(
         f"Answer to {name}:\n\n{table('Reply', rows(phase, replies))}"
         for phase, name in ((1, "MAIL"), (2, "RCPT"), (3, "DATA"))
     )
+
+
+def bounces() -> str:
+    statuses = ("5.1.1", "5.1.8", "5.2.1", "5.2.2", "5.2.3", "5.3.4", "5.4.4", "4.4.7", "5.5.0", "5.6.0", "5.7.1")
+    rows: list[tuple[str, Meaning]] = [(status, (Outcome.REFUSED, bounce_reason(status))) for status in statuses]
+    return table("Status", [*rows, ("none, or any other", (Outcome.REFUSED, bounce_reason("")))])
 
 
 def push() -> str:
@@ -123,7 +143,9 @@ def page() -> str:
         credentials=HOPELESS_AFTER[Reason.CREDENTIALS], error=HOPELESS_AFTER[Reason.PROVIDER_ERROR],
         most=MOST_ATTEMPTS, first=FIRST_S, longest=LONGEST_S,
     )  # fmt: skip
-    sections: list[tuple[str, Callable[[], str]]] = [(SMS, sms), (CALLBACKS, callbacks), (EMAIL, email), (PUSH, push)]
+    sections: list[tuple[str, Callable[[], str]]] = [
+        (SMS, sms), (CALLBACKS, callbacks), (EMAIL, email), (BOUNCES, bounces), (PUSH, push),
+    ]  # fmt: skip
     return "\n".join([intro, *(f"{words}\n{make()}" for words, make in sections), NETWORK])
 
 
