@@ -196,6 +196,7 @@ class TreeNode(BaseModel):
     relayed_at: datetime | None
     recipients: int
     told: int
+    held: int
     delivered: int
     acknowledged: int
     help: int

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from domain.errors import Refused
+from domain.errors import InvalidInput, Refused
 from domain.events import Event, topic
 
 
@@ -71,7 +71,11 @@ class LevelRule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RulePack(msgspec.Struct, frozen=True, kw_only=True):
-    """A city's rules in force from `effective_on` until `lapses_on` (local dates of `zone`)."""
+    """A city's rules in force from `effective_on` until `lapses_on` (local dates of `zone`).
+
+    `quiet` are the hours (from, to) by a person's own clock in which a level that does not override them wakes nobody;
+    a pack from before there were any has none.
+    """
 
     rule_pack_id: str
     title: str
@@ -82,6 +86,7 @@ class RulePack(msgspec.Struct, frozen=True, kw_only=True):
     levels: dict[Level, LevelRule]
     liaisons: tuple[int, int] = (2, 3)
     term_years: int = 3
+    quiet: tuple[int, int] | None = None
 
     def in_force(self, at: datetime) -> bool:
         day = at.astimezone(ZoneInfo(self.zone)).date()
@@ -99,6 +104,8 @@ def adopt(state: RulePack | None, pack: RulePack) -> list[Event]:
         missing = [level.value for level in Level if level not in pack.levels]
         if missing:
             raise Refused("rulepack.level_missing", f"The rule pack says nothing about: {', '.join(missing)}.")
+        if pack.quiet is not None and not all(0 <= hour <= 23 for hour in pack.quiet):
+            raise InvalidInput("rulepack.quiet", "Quiet hours are two hours of the day, 0 to 23.")
         return [RulePackAdopted(pack=pack)]
     if state == pack:
         return []
@@ -127,12 +134,13 @@ def standard(ack_limit_s: int = 900, then_s: int | None = None) -> RulePack:
         EscalationStep(ack_limit_s + again_s * 2, "direct"),
     )
     return RulePack(
-        rule_pack_id=f"standard-2-{ack_limit_s}-{again_s}",
+        rule_pack_id=f"standard-3-{ack_limit_s}-{again_s}",
         title="本地默认规则 / local default rules",
         issued_on=date(2022, 4, 28),
         effective_on=date(2022, 5, 30),
         lapses_on=None,
         zone="Asia/Shanghai",
+        quiet=(22, 7),
         levels={
             Level.BLUE: LevelRule(lane=Lane.NORMAL, two_person=True, direct=False, escalation=steps),
             Level.YELLOW: LevelRule(lane=Lane.NORMAL, two_person=True, direct=False, escalation=steps),

@@ -46,8 +46,9 @@ from projections.projection import Projection
 from projections.timers import Timers
 from projections.tree import Tree
 from projections.warnings import Warnings
+from projections.whereabouts import Whereabouts
 
-VIEWS: tuple[type[Projection], ...] = (Directory, Warnings, Plans, Deliveries, Tree, Inbox, Timers, Cases)
+VIEWS: tuple[type[Projection], ...] = (Directory, Warnings, Plans, Deliveries, Tree, Inbox, Timers, Cases, Whereabouts)
 P = TypeVar("P", bound=Projection)
 BATCH = 500  # events in one transaction
 Read = Callable[[int, int], Sequence[Recorded]]
@@ -143,6 +144,10 @@ class Views:
     @property
     def cases(self) -> Cases:
         return self._view(Cases)
+
+    @property
+    def whereabouts(self) -> Whereabouts:
+        return self._view(Whereabouts)
 
     def names(self) -> list[str]:
         return sorted(self._current)

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import structlog
 from sqlalchemy import Connection
 
+from api import audience
 from domain import planning, relays, shards
 from domain.errors import FenghuoError, Refused, VersionConflict
 from domain.events import Event
 from domain.ids import plan_stream, relay_stream, shard_stream
 from domain.people import Person
 from domain.planning import PlanMade, Told
-from domain.ports import Append, Clock, Origin
+from domain.ports import Append, Clock, Origin, Vault
 from domain.rulepacks import LevelRule
 from domain.shards import Purpose, ShardPlanned
 from domain.warnings import Status, WarningState
@@ -43,6 +45,7 @@ class Planner:
         views: Views,
         follower: Follower,
         clock: Clock,
+        vault: Vault,
         offer: Callable[[Sequence[ShardPlanned]], None] = lambda _: None,
     ) -> None:
         self._log = log
@@ -50,6 +53,7 @@ class Planner:
         self._views = views
         self._follower = follower
         self._clock = clock
+        self._vault = vault
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._failed = asyncio.Event()
 
@@ -156,11 +160,18 @@ class Planner:
             ended = warning.status is not Status.RELEASED and trigger["kind"] not in ENDS
             nodes: list[str] = []
             told: list[Told] = []
-            audience: list[Person] = []
+            meant: list[Person] = []
             if not ended:
-                nodes, audience, told = self._told(db, trigger, warning, rule, as_of)
+                nodes, meant, told = self._told(db, trigger, warning, rule, as_of, row["released_at"])
         purpose = {"cancelled": Purpose.CANCEL, "escalated": Purpose.ESCALATION}.get(trigger["kind"], Purpose.NOTICE)
-        planned = planning.plan(told, trigger_event_id=trigger["event_id"], warning=warning, rule=rule, purpose=purpose)
+        planned = planning.plan(
+            told,
+            trigger_event_id=trigger["event_id"],
+            warning=warning,
+            rule=rule,
+            purpose=purpose,
+            quiet=pack.quiet,
+        )
         appends = [
             Append(
                 relay_stream(warning.warning_id, node_id),
@@ -173,7 +184,7 @@ class Planner:
         ]
         appends += [Append(shard_stream(shard.shard_id), 0, [shard]) for shard in planned]
         unreachable: dict[str, int] = {}
-        for person in audience:
+        for person in meant:
             if not person.channels:
                 unreachable[person.node_id] = unreachable.get(person.node_id, 0) + 1
         made = PlanMade(
@@ -187,9 +198,19 @@ class Planner:
         return appends, made, as_of
 
     def _told(
-        self, db: Connection, trigger: dict[str, Any], warning: WarningState, rule: LevelRule, as_of: int
+        self,
+        db: Connection,
+        trigger: dict[str, Any],
+        warning: WarningState,
+        rule: LevelRule,
+        as_of: int,
+        released_at: datetime,
     ) -> tuple[list[str], list[Person], list[Told]]:
-        """(nodes to open relays for, all those who are meant, by which channels they are told)."""
+        """(nodes to open relays for, all those who are meant, by which channels they are told).
+
+        Where people are is judged at the release, whenever and however often the plan is made.
+        """
+        asked = audience.Asked(self._views, db, self._vault, as_of, released_at)
         directory = self._views.directory
         hierarchy = directory.hierarchy(db)
 
@@ -198,14 +219,14 @@ class Planner:
 
         match trigger["kind"]:
             case "released":
-                nodes = planning.concerned(warning.content.target, hierarchy)
-                everybody = at(nodes)
+                nodes, everybody = asked.chosen(warning.content.target)
                 staff, people = list(planning.staff_told(everybody, rule)), list(planning.people_told(everybody, rule))
                 told = staff + people if rule.direct else staff
                 meant = [p for p in everybody if planning.is_staff(p) or rule.direct]
                 return nodes, meant, told
             case "passed" if not rule.direct:
-                everybody = [p for p in at([trigger["node_id"]]) if not planning.is_staff(p)]
+                here = [p for p in at([trigger["node_id"]]) if not planning.is_staff(p)]
+                everybody = asked.matching(warning.content.target, here)
                 return [], everybody, list(planning.people_told(everybody, rule))
             case "escalated" if trigger["action"] == "deputy":
                 return [], [], list(planning.deputies_told(at([trigger["node_id"]]), rule))
