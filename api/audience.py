@@ -111,8 +111,9 @@ def count(views: Views, vault: Vault, target: Target, now: datetime) -> Counts:
     """How many people a target has as the views stand. Raises InvalidInput for an expression that means nothing."""
     if target.audience is not None:
         audience.check(target.audience)
+    as_of = views.position  # before the connection, which then knows at least as much
     with views.reading() as db:
-        return Asked(views, db, vault, views.position, now).count(target)
+        return Asked(views, db, vault, as_of, now).count(target)
 
 
 def expression_of(given: Any) -> audience.Audience:
