@@ -56,6 +56,7 @@ class TreeLine(msgspec.Struct, frozen=True, kw_only=True):
     unreached: int
     own_recipients: int
     position: int
+    held: int = 0  # people who are told in their morning
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +74,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     nodes_escalated: int
     sent: dict[str, int]
     position: int
+    held: int = 0
 
 
 class HelpLine(msgspec.Struct, frozen=True, kw_only=True):

@@ -107,6 +107,7 @@ class Source:
             nodes_escalated=sum(bool(row["escalations"]) for row in rows.values()),
             sent=sent,
             position=position,
+            held=totals["held"],
         )
 
     def help(self, who: Who, warning_id: str, language: str) -> Sequence[HelpLine]:

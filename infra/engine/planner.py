@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import structlog
 from sqlalchemy import Connection
 
@@ -18,7 +19,7 @@ from api import audience
 from domain import planning, relays, shards
 from domain.errors import FenghuoError, Refused, VersionConflict
 from domain.events import Event
-from domain.ids import plan_stream, relay_stream, shard_stream
+from domain.ids import derived, plan_stream, relay_stream, shard_stream
 from domain.people import Person
 from domain.planning import PlanMade, Told
 from domain.ports import Append, Clock, Origin, Vault
@@ -115,9 +116,13 @@ class Planner:
         if trigger["kind"] in ENDS:
             await self._stop_sending(trigger["warning_id"], origin)
         appends, made, position = await asyncio.to_thread(self._made, trigger)
-        appends.append(Append(plan_stream(trigger["event_id"]), 0, [made]))  # last: it says that all before it is there
+        last = Append(plan_stream(trigger["event_id"]), 0, [made])  # it says that all before it is there
+        cut_off = False
         for start in range(0, len(appends), APPEND_EVENTS):
-            await self._append_new(appends[start : start + APPEND_EVENTS], origin)
+            cut_off |= not await self._append_new(appends[start : start + APPEND_EVENTS], origin)
+        if cut_off:
+            await self._append_new(await self._left_out(appends), origin)
+        await self._append_new([last], origin)
         _log.info(
             "planned",
             trigger=trigger["kind"],
@@ -132,16 +137,40 @@ class Planner:
             row = self._views.warnings.one(db, warning_id)
         return row["rule_pack_id"] if row else None
 
-    async def _append_new(self, appends: Sequence[Append], origin: Origin) -> None:
+    async def _append_new(self, appends: Sequence[Append], origin: Origin) -> bool:
+        """Appends what is not there yet; False where some of it was."""
+        if not appends:
+            return True
         try:
             await self._log.append(appends, origin)
             self._offer([event for append in appends for event in append.events if isinstance(event, ShardPlanned)])
+            return True
         except VersionConflict:
             for one in appends:  # a plan that was cut off: write what is missing
                 try:
                     await self._log.append([one], origin)
                 except VersionConflict:
                     continue
+            return False
+
+    async def _left_out(self, appends: Sequence[Append]) -> list[Append]:
+        """Shards for those whom a plan that was cut off has in no shard: none, unless somebody was forgotten since.
+
+        Who is forgotten drops out of an audience that asks where people are. The others then stand in shards whose
+        places were taken before.
+        """
+        wanted = [event for append in appends for event in append.events if isinstance(event, ShardPlanned)]
+        there: set[tuple[str, str]] = set()
+        for plan in wanted:
+            state, _ = await self._log.load(shard_stream(plan.shard_id), shards.evolve)
+            if state is not None:
+                there.update((person_id, state.plan.channel) for person_id in state.plan.recipients)
+        rest = [
+            msgspec.structs.replace(plan, shard_id=derived("rest", plan.shard_id), recipients=left)
+            for plan in wanted
+            if (left := tuple(who for who in plan.recipients if (who, plan.channel) not in there))
+        ]
+        return [Append(shard_stream(plan.shard_id), 0, [plan]) for plan in rest]
 
     def _made(self, trigger: dict[str, Any]) -> tuple[list[Append], PlanMade, int]:
         """Reads the audience as of the trigger and works out the plan. In a thread of its own."""

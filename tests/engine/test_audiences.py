@@ -9,8 +9,9 @@ import pytest
 from house import EMAIL, MILAN, NOW, SMS, STAFF, WEBPUSH, House, actor, house, stores
 
 from api.audience import Counts, count
+from domain import planning
 from domain.audience import AllOf, AnyOf, Audience, Circle, Country, Enterprise, HasRole, Itinerary, NotIn, Subtree, Tag
-from domain.errors import NotPermitted, Refused
+from domain.errors import NotPermitted, Refused, Unreachable
 from domain.people import Role
 from domain.planning import PlanMade
 from domain.relays import RelayOpened
@@ -175,6 +176,37 @@ def _content(target: Target) -> Any:
     from house import content
 
     return content(Level.RED, target=target)
+
+
+async def test_nobody_is_lost_where_one_is_forgotten_between_a_plan_and_its_repeat(tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "SHARD_SIZE", 1)
+    monkeypatch.setattr(planner, "APPEND_EVENTS", 1)
+    async with stores(tmp_path) as s:
+        for who in ("milan-both", "milan-zh"):
+            await s.registry.record_stay(ADMIN, who, stay(), stay_id="s1")
+        drafted = await s.desk.draft(actor("officer1"), _content(at(Country("JP"))))
+        await s.catch_up()
+        await s.desk.release(actor("officer2"), drafted.id)
+        await s.catch_up()
+        with s.views.reading() as db:
+            (trigger,) = s.views.plans.pending(db)
+        one = planner.Planner(s.log, s.views, s.follower, s.clock, s.vault)
+        whole = s.log.append
+
+        async def cut(appends, origin):
+            if any("milan-zh" in getattr(event, "recipients", ()) for append in appends for event in append.events):
+                raise Unreachable("log.write_failed", "cut off")
+            return await whole(appends, origin)
+
+        monkeypatch.setattr(s.log, "append", cut)
+        with pytest.raises(Unreachable):
+            await one.plan(trigger)
+        monkeypatch.setattr(s.log, "append", whole)
+        await s.registry.forget_person("milan-both", ADMIN)
+    async with house(tmp_path) as h:
+        await h.quiet()
+        assert ("milan-zh", SMS) in h.planned(drafted.id)
+        assert h.sent() == sorted(NORTH | {("milan-head", SMS), ("milan-zh", SMS)})
 
 
 async def test_without_an_audience_everything_is_as_it_was(tmp_path):
