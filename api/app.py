@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import callbacks, cases, feed, health, problems, public, relays, roster, warnings
+from api import callbacks, cases, feed, health, people, problems, public, relays, roster, warnings
 from api.auth import session_person
 from api.feeds.routes import router as feeds_router
 from api.health import Meters
@@ -60,6 +60,7 @@ def create_app(
         warnings.router,
         relays.router,
         cases.router,
+        people.router,
         roster.router,
         feeds_router,
         feed.router,

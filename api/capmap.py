@@ -17,6 +17,8 @@ from api.cap import Alert, CapWriteError, Pair, Reference, read, write
 from api.cap import Area as CapArea
 from api.cap import Info as CapInfo
 from api.cap.values import format_time
+from domain import audience
+from domain.audience import AnyOf, Audience, Circle, Polygon
 from domain.errors import InvalidInput, Refused
 from domain.ids import cap_warning_id
 from domain.rulepacks import Level
@@ -97,6 +99,20 @@ def content_of(alert: Alert, data: bytes, *, target: str) -> tuple[Content, str]
         ),
     )
     return content, cap_warning_id(alert.sender, alert.identifier, format_time(alert.sent))
+
+
+def to_its_area(content: Content) -> Content:
+    """The draft with its area as its audience, for an officer who chooses that: who is in the area is told.
+
+    Circles without a radius hold nobody and are left out. Raises InvalidInput where there is no area to speak of.
+    """
+    areas: list[Audience] = [Polygon(ring) for ring in content.area.polygons]
+    areas += [Circle(*circle) for circle in content.area.circles if circle[2] > 0]
+    if not areas:
+        raise InvalidInput("cap.no_area", "The message draws no area.", "Choose whom it concerns by nodes.")
+    chosen = areas[0] if len(areas) == 1 else AnyOf(tuple(areas))
+    audience.check(chosen)
+    return msgspec.structs.replace(content, target=msgspec.structs.replace(content.target, audience=chosen))
 
 
 def cap_of(row: dict[str, Any], *, sender: str, parent: dict[str, Any] | None = None) -> bytes:

@@ -10,7 +10,8 @@ from typing import Any
 
 import phonenumbers
 
-from api.commands import Actor, Commands, Done, Once
+from api.commands import Actor, Done, Once
+from api.itineraries import Itineraries
 from domain import grants, people, rulepacks, stations
 from domain.errors import InvalidInput, NotFound, NotSignedIn
 from domain.events import Event
@@ -25,7 +26,7 @@ from domain.stations import Node
 PORTION = 500  # persons in one append
 
 
-class Registry(Commands):
+class Registry(Itineraries):
     # Hierarchy -------------------------------------------------------------------------------------------------------
 
     async def register_nodes(self, nodes: Sequence[Node], actor: Actor) -> int:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from api.audience import expression_of
 from domain.rulepacks import Level
 from domain.warnings import MAX_TEXT, Area, ContactCard, Content, Source, Target, Text
 
@@ -16,6 +17,14 @@ Line = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whit
 Long = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 Point = tuple[Annotated[float, Field(ge=-90, le=90)], Annotated[float, Field(ge=-180, le=180)]]
+
+
+AUDIENCE = """An expression over people: a term, or terms combined.
+`{"is": "subtree", "node"}`, `{"is": "country", "country"}`, `{"is": "region", "region"}`,
+`{"is": "polygon", "ring": [[lat, lon], …]}`, `{"is": "circle", "lat", "lon", "km"}`,
+`{"is": "itinerary", "from", "to", "countries"?, "within"?: polygon or circle}`, `{"is": "enterprise", "enterprise"}`,
+`{"is": "role", "role"}`, `{"is": "tag", "tag"}`, `{"is": "and", "of": […]}`, `{"is": "or", "of": […]}`,
+`{"is": "not", "of": …}`."""
 
 
 class Strict(BaseModel):
@@ -53,10 +62,19 @@ class AreaIn(Strict):
 
 
 class TargetIn(Strict):
-    """All below these nodes, kept to these countries where any are named."""
+    """All below these nodes, kept to stations in these countries where any are named, and to those of an audience."""
 
     nodes: Annotated[list[Id], Field(min_length=1, max_length=100)]
     countries: Annotated[list[Country], Field(max_length=250)] = []
+    audience: Annotated[dict[str, Any] | None, Field(description=AUDIENCE)] = None
+
+    def target(self) -> Target:
+        """Raises InvalidInput where the audience is none."""
+        return Target(
+            nodes=tuple(self.nodes),
+            countries=tuple(self.countries),
+            audience=None if self.audience is None else expression_of(self.audience),
+        )
 
 
 class SourceIn(Strict):
@@ -89,7 +107,7 @@ class WarningIn(Strict):
                 circles=tuple(self.area.circles),
                 geocodes=tuple(self.area.geocodes),
             ),
-            target=Target(nodes=tuple(self.target.nodes), countries=tuple(self.target.countries)),
+            target=self.target.target(),
             contact=ContactCard(**self.contact.model_dump()),
             effective_at=self.effective_at,
             expires_at=self.expires_at,
@@ -216,6 +234,7 @@ class TreeNode(BaseModel):
     relayed_at: datetime | None
     recipients: int
     told: int
+    held: int
     delivered: int
     acknowledged: int
     help: int

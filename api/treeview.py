@@ -46,7 +46,7 @@ def tree_nodes(views: Views, db: Connection, warning_id: str) -> list[dict[str, 
                 "relayed_at": row["relayed_at"],
                 **{name: total[name] for name in COUNTS},
                 "recipients": total["recipients"] + total["unreachable"],
-                "unreached": total["recipients"] - total["told"] + total["unreachable"],
+                "unreached": total["recipients"] - total["told"] - total["held"] + total["unreachable"],
                 "own_recipients": row["recipients"] + row["unreachable"],
                 "position": total["position"],
             }

@@ -41,11 +41,18 @@ async def draft(body: WarningIn, actor: A, once: O_, s: S, response: Response) -
 
 
 @router.post("/import", status_code=201)
-async def import_cap(request: Request, actor: A, s: S, response: Response, node: str = "") -> Command:
-    """Drafts from a CAP 1.2 message (`application/cap+xml`). The same message again is the same draft."""
+async def import_cap(
+    request: Request, actor: A, s: S, response: Response, node: str = "", area: bool = False
+) -> Command:
+    """Drafts from a CAP 1.2 message (`application/cap+xml`). The same message again is the same draft.
+
+    With `area` the polygons and circles of the message are the audience; otherwise they are only shown.
+    """
     data = await limited(request, MAX_CAP)
     alert = await asyncio.to_thread(capmap.one_alert, data)
     content, warning_id = capmap.content_of(alert, data, target=node or top_node(s))
+    if area:
+        content = await asyncio.to_thread(capmap.to_its_area, content)
     done = await s.desk.draft(actor, content, warning_id=warning_id)
     await s.progress.reached(done.position)
     response.headers["Location"] = f"/v1/warnings/{done.id}"

@@ -5,6 +5,7 @@ Name, phone, address, push subscription and time zone are personal and travel se
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 import msgspec
@@ -52,9 +53,16 @@ ADDRESS: dict[Channel, str] = {
 
 PRIVATE_FIELDS = frozenset({"name", "zone", *ADDRESS.values()})
 
+MAX_TAGS = 32  # of one person
+_WORD = re.compile(r"[\w.:-]{1,64}")
+
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
-    """What the log may know of a person. `channels` says by what they can be reached, not at which address."""
+    """What the log may know of a person. `channels` says by what they can be reached, not at which address.
+
+    `tags` and `enterprise` are ids by which audiences are chosen, never anything personal. `stays` are the ids of those
+    that were recorded and not withdrawn (whereabouts.py); people that come from a view carry none.
+    """
 
     person_id: str
     node_id: str
@@ -62,6 +70,9 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     language: str
     channels: tuple[Channel, ...]
     forgotten: bool = False
+    tags: tuple[str, ...] = ()
+    enterprise: str = ""
+    stays: tuple[str, ...] = ()
 
 
 @topic("person.registered")
@@ -72,6 +83,8 @@ class PersonRegistered(Event, frozen=True, kw_only=True):
     language: str
     channels: tuple[Channel, ...]
     personal: Personal
+    tags: tuple[str, ...] = ()
+    enterprise: str = ""
 
 
 @topic("person.contact_changed")
@@ -80,6 +93,15 @@ class ContactChanged(Event, frozen=True, kw_only=True):
     language: str
     channels: tuple[Channel, ...]
     personal: Personal
+
+
+@topic("person.tagged")
+class PersonTagged(Event, frozen=True, kw_only=True):
+    """From here on these are the person's tags and enterprise, and no others."""
+
+    person_id: str
+    tags: tuple[str, ...] = ()
+    enterprise: str = ""
 
 
 @topic("person.forgotten")
@@ -97,6 +119,7 @@ def register(state: Person | None, person: Person, personal: Private) -> list[Ev
     for channel in person.channels:
         if not personal.fields.get(ADDRESS[channel]):
             raise InvalidInput("person.address", f"Channel {channel} needs the field {ADDRESS[channel]}.")
+    tags = _tags(person.tags, person.enterprise)
     if state is None:
         return [
             PersonRegistered(
@@ -106,17 +129,43 @@ def register(state: Person | None, person: Person, personal: Private) -> list[Ev
                 language=person.language,
                 channels=person.channels,
                 personal=personal,
+                tags=tags,
+                enterprise=person.enterprise,
             )
         ]
     if state.forgotten:
         raise Refused("person.forgotten", "This person asked to be forgotten.", "Register them anew under a new id.")
     if (state.node_id, state.role) != (person.node_id, person.role):
         raise Refused("person.exists", "This person is registered at another node or in another role.")
-    return [
-        ContactChanged(
-            person_id=person.person_id, language=person.language, channels=person.channels, personal=personal
-        )
-    ]
+    changed = ContactChanged(
+        person_id=person.person_id, language=person.language, channels=person.channels, personal=personal
+    )
+    if not (tags or person.enterprise):  # nothing is said about them, so they stay
+        return [changed]
+    return [changed, *tag(state, tags=tags, enterprise=person.enterprise)]
+
+
+def tag(state: Person | None, *, tags: tuple[str, ...], enterprise: str) -> list[Event]:
+    """Gives a person these tags and this enterprise in place of those they had."""
+    if state is None:
+        raise Refused("person.unknown", "There is no such person.")
+    if state.forgotten:
+        raise Refused("person.forgotten", "This person asked to be forgotten.")
+    tags = _tags(tags, enterprise)
+    if (tags, enterprise) == (state.tags, state.enterprise):
+        return []
+    return [PersonTagged(person_id=state.person_id, tags=tags, enterprise=enterprise)]
+
+
+def _tags(tags: tuple[str, ...], enterprise: str) -> tuple[str, ...]:
+    """The tags sorted, each once. Raises InvalidInput for what is no id: a tag is not the place for a note."""
+    wanted = tuple(sorted(set(tags)))
+    if len(wanted) > MAX_TAGS:
+        raise InvalidInput("person.tags", f"A person has at most {MAX_TAGS} tags.")
+    for word in (*wanted, *([enterprise] if enterprise else [])):
+        if not _WORD.fullmatch(word):
+            raise InvalidInput("person.tags", "A tag or enterprise is 1 to 64 letters, digits, or one of _ . : -")
+    return wanted
 
 
 def forget(state: Person | None) -> list[Event]:
@@ -134,9 +183,13 @@ def evolve(state: Person | None, event: Event) -> Person | None:
                 role=event.role,
                 language=event.language,
                 channels=event.channels,
+                tags=event.tags,
+                enterprise=event.enterprise,
             )
+        case PersonTagged() if state:
+            return msgspec.structs.replace(state, tags=event.tags, enterprise=event.enterprise)
         case ContactChanged() if state:
             return msgspec.structs.replace(state, language=event.language, channels=event.channels)
         case PersonForgotten() if state:
-            return msgspec.structs.replace(state, channels=(), forgotten=True)
+            return msgspec.structs.replace(state, channels=(), forgotten=True, tags=(), enterprise="", stays=())
     return state

@@ -15,6 +15,7 @@ import msgspec
 from domain.events import Event, topic
 from domain.ids import derived
 from domain.people import STAFF, Channel, Person, Role
+from domain.quiet import WAKING
 from domain.rulepacks import LevelRule
 from domain.shards import SHARD_SIZE, Circle, Purpose, ShardPlanned
 from domain.stations import Hierarchy, Kind
@@ -65,6 +66,12 @@ def concerned(target: Target, hierarchy: Hierarchy) -> list[str]:
             kept.update(hierarchy.ancestors(node_id))
     tops = [top for top in target.nodes if top in kept]
     return [n for n in dict.fromkeys([*tops, *below]) if n in kept]
+
+
+def concerned_by(at: Iterable[str], nodes: Sequence[str], hierarchy: Hierarchy) -> list[str]:
+    """Of the nodes that a warning may go through, those at which people who match are registered and those above."""
+    kept = {above for node_id in set(at) for above in hierarchy.ancestors(node_id)}
+    return [node_id for node_id in nodes if node_id in kept]
 
 
 def rungs(channels: Sequence[Channel], rule: LevelRule) -> list[tuple[Channel, ...]]:
@@ -130,9 +137,18 @@ def people_told(people: Iterable[Person], rule: LevelRule) -> Iterator[Told]:
 
 
 def plan(
-    told: Iterable[Told], *, trigger_event_id: str, warning: WarningState, rule: LevelRule, purpose: Purpose
+    told: Iterable[Told],
+    *,
+    trigger_event_id: str,
+    warning: WarningState,
+    rule: LevelRule,
+    purpose: Purpose,
+    quiet: tuple[int, int] | None = None,
 ) -> list[ShardPlanned]:
-    """Shards of at most 500, the same for the same people in any order. Nobody is in a plan twice over one channel."""
+    """Shards of at most 500, the same for the same people in any order. Nobody is in a plan twice over one channel.
+
+    `quiet` are the rule pack's hours. Staff are on duty at any hour.
+    """
 
     def key(t: Told) -> tuple[str, str, str, str]:
         return (t.node_id, t.circle, t.channel, t.language)
@@ -143,6 +159,7 @@ def plan(
         sorted(unique.values(), key=lambda t: (key(t), t.person_id)), key
     ):
         recipients = [t.person_id for t in group]
+        hours = quiet if circle is Circle.PEOPLE and channel in WAKING else None
         for n, start in enumerate(range(0, len(recipients), SHARD_SIZE)):
             shards.append(
                 ShardPlanned(
@@ -156,6 +173,8 @@ def plan(
                     lane=rule.lane,
                     recipients=tuple(recipients[start : start + SHARD_SIZE]),
                     valid_until=warning.content.expires_at,
+                    quiet=hours,
+                    wakes=hours is not None and rule.overrides_quiet,
                 )
             )
     return shards

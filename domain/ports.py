@@ -108,7 +108,13 @@ class Vault(Protocol):
 
 
 class Contacts(Protocol):
-    """The sealed addresses of people, from the views."""
+    """The sealed addresses and whereabouts of people, from the views."""
 
     def sealed(self, person_ids: Sequence[str]) -> dict[str, Sealed]:
         """The latest sealed contact of each; a person unknown or forgotten is absent."""
+
+    def stays(self, person_ids: Sequence[str]) -> dict[str, list[Sealed]]:
+        """The sealed stays of each (whereabouts.py) as they stand; people without any are absent."""
+
+    def zones(self, node_id: str) -> list[str]:
+        """The time zones (IANA) of a node and of the offices above it, the nearest first."""

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from domain.errors import Refused
+from domain.errors import InvalidInput, Refused
 from domain.events import Event, topic
 
 
@@ -76,7 +76,11 @@ class LevelRule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RulePack(msgspec.Struct, frozen=True, kw_only=True):
-    """A city's rules in force from `effective_on` until `lapses_on` (local dates of `zone`)."""
+    """A city's rules in force from `effective_on` until `lapses_on` (local dates of `zone`).
+
+    `quiet` are the hours (from, to) by a person's own clock in which a level that does not override them wakes nobody;
+    a pack from before there were any has none.
+    """
 
     rule_pack_id: str
     title: str
@@ -87,6 +91,7 @@ class RulePack(msgspec.Struct, frozen=True, kw_only=True):
     levels: dict[Level, LevelRule]
     liaisons: tuple[int, int] = (2, 3)
     term_years: int = 3
+    quiet: tuple[int, int] | None = None
 
     def in_force(self, at: datetime) -> bool:
         day = at.astimezone(ZoneInfo(self.zone)).date()
@@ -106,6 +111,8 @@ def adopt(state: RulePack | None, pack: RulePack) -> list[Event]:
             raise Refused("rulepack.level_missing", f"The rule pack says nothing about: {', '.join(missing)}.")
         for level, rule in pack.levels.items():
             _sound(level, rule)
+        if pack.quiet is not None and not all(0 <= hour <= 23 for hour in pack.quiet):
+            raise InvalidInput("rulepack.quiet", "Quiet hours are two hours of the day, 0 to 23.")
         return [RulePackAdopted(pack=pack)]
     if state == pack:
         return []
@@ -162,6 +169,7 @@ def standard(ack_limit_s: int = 900, then_s: int | None = None) -> RulePack:
         effective_on=date(2022, 5, 30),
         lapses_on=None,
         zone="Asia/Shanghai",
+        quiet=(22, 7),
         levels={
             Level.BLUE: LevelRule(lane=Lane.NORMAL, two_person=True, direct=False, escalation=steps),
             Level.YELLOW: LevelRule(lane=Lane.NORMAL, two_person=True, direct=False, escalation=steps),

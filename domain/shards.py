@@ -38,6 +38,10 @@ class Circle(StrEnum):
 
 @topic("shard.planned")
 class ShardPlanned(Event, frozen=True, kw_only=True):
+    """`quiet` are the hours (from, to), by each recipient's own clock, in which they are not to be woken; with `wakes`
+    they are told all the same, and the message says why.
+    """
+
     shard_id: str
     warning_id: str
     node_id: str
@@ -48,6 +52,8 @@ class ShardPlanned(Event, frozen=True, kw_only=True):
     lane: Lane
     recipients: tuple[str, ...]
     valid_until: datetime
+    quiet: tuple[int, int] | None = None
+    wakes: bool = False
 
 
 @topic("shard.leased")
@@ -67,6 +73,14 @@ class ChunkIntended(Event, frozen=True, kw_only=True):
 
 @topic("shard.chunk_recorded")
 class ChunkRecorded(Event, frozen=True, kw_only=True):
+    shard_id: str
+    rows: tuple[Row, ...]
+
+
+@topic("shard.held")
+class ShardHeld(Event, frozen=True, kw_only=True):
+    """It is night where these recipients are: nothing was sent to them, and `retry_at` is when their night ends."""
+
     shard_id: str
     rows: tuple[Row, ...]
 
@@ -139,6 +153,19 @@ def intend(state: Shard, indices: tuple[int, ...]) -> list[Event]:
     return [ChunkIntended(shard_id=state.plan.shard_id, indices=indices)]
 
 
+def hold(state: Shard, until: dict[int, datetime]) -> list[Event]:
+    """Lets recipients sleep, each until their moment. It is no attempt: nothing was sent, and nothing is in doubt."""
+    if state.stopped:
+        raise Refused("shard.stopped", "The warning was withdrawn.")
+    stray = [index for index in until if index in state.open or index not in state.due]
+    if stray:
+        raise Refused("shard.not_waiting", f"Recipients {stray} are not waiting to be sent to.")
+    rows = tuple(
+        Row(i, Outcome.DEFERRED, state.attempts.get(i, 0), Reason.QUIET_HOURS, "", at) for i, at in until.items()
+    )
+    return [ShardHeld(shard_id=state.plan.shard_id, rows=rows)] if rows else []
+
+
 def record(state: Shard, rows: tuple[Row, ...]) -> list[Event]:
     stray = [row.index for row in rows if row.index not in state.open]
     if stray:
@@ -172,6 +199,8 @@ def evolve(state: Shard | None, event: Event) -> Shard | None:
             return msgspec.structs.replace(
                 state, attempts=attempts, due=due, open=state.open - {row.index for row in event.rows}
             )
+        case ShardHeld() if state:
+            return msgspec.structs.replace(state, due={**state.due, **{row.index: row.retry_at for row in event.rows}})
         case ShardStopped() if state:
             return msgspec.structs.replace(state, stopped=True)
     return state

@@ -38,7 +38,10 @@ PARENT_KIND: dict[Kind, Kind | None] = {
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One place in the tree. `lat`, `lon` in degrees (WGS 84), `zone` an IANA name, `country` ISO 3166 alpha-2."""
+    """One place in the tree. `lat`, `lon` in degrees (WGS 84), `zone` an IANA name, `country` ISO 3166 alpha-2.
+
+    `admin` is the code of its administrative area, where known: GB/T 2260 (330302) or ISO 3166-2 (IT-25).
+    """
 
     node_id: str
     kind: Kind
@@ -50,6 +53,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lon: float
     zone: str
     scope: Scope | None = None
+    admin: str = ""
 
 
 @topic("node.registered")

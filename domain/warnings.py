@@ -12,6 +12,8 @@ from enum import StrEnum
 
 import msgspec
 
+from domain import audience
+from domain.audience import Audience
 from domain.errors import InvalidInput, Refused
 from domain.events import Event, topic
 from domain.rulepacks import OFFICIAL_REMINDERS, Level, RulePack
@@ -55,10 +57,15 @@ class Area(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whom it concerns: all below the given nodes, kept to countries (ISO 3166 alpha-2) where any are named."""
+    """Whom it concerns: all below the nodes, kept to stations in countries (ISO 3166 alpha-2) where any are named.
+
+    With an `audience`, of all these the people who match it, and the staff of the nodes they are registered at and
+    of the offices above.
+    """
 
     nodes: tuple[str, ...]
     countries: tuple[str, ...] = ()
+    audience: Audience | None = None
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -191,6 +198,8 @@ def check_content(content: Content) -> None:
         raise bad("official_reference", "An official reminder is re-issued with the reference of the original.")
     if not content.target.nodes:
         raise bad("target", "A warning concerns at least one node of the hierarchy.")
+    if content.target.audience is not None:
+        audience.check(content.target.audience)
     if content.expires_at <= content.effective_at:
         raise bad("validity", "A warning expires after it takes effect.")
     if not (content.contact.hotline and content.contact.mission and content.contact.police):

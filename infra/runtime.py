@@ -148,8 +148,10 @@ class Runtime:
         await stores.catch_up()
         parts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "follower": stores.follower.run,
-            "planner": Planner(stores.log, stores.views, stores.follower, stores.clock, self.queue.offer).run,
             "timekeeper": self.timekeeper.run,
+            "planner": Planner(
+                stores.log, stores.views, stores.follower, stores.clock, stores.vault, self.queue.offer
+            ).run,
             "worker": self.worker.run,
             "prover": stores.prover.run,
             "feeds": self.poller.run,

@@ -28,6 +28,7 @@ from domain.shards import Purpose, Shard, ShardPlanned
 from notifiers.channel import Delivery, Notifier, Rendered, Result
 from notifiers.flight import Flight
 from notifiers.links import Links
+from notifiers.quiet import Nights, woken
 from notifiers.retry import next_try
 
 LEASE_S = 300.0
@@ -91,6 +92,7 @@ class Worker:
         self._vault = vault
         self._links = links
         self._notifiers = notifiers
+        self._nights = Nights(contacts, vault)
         self._clock = clock
         self._jitter = jitter
         self._worker_id = worker_id
@@ -193,7 +195,8 @@ class Worker:
         sent: tuple[Row, ...] = ()
         while True:
             ahead = _folded(state, events)
-            ready = [] if self._draining else ahead.ready(self._clock.now())[:width]
+            ready, held, at_night = ([], {}, frozenset()) if self._draining else await self._ready(ahead, width)
+            events += shards.hold(ahead, held)
             if ready:
                 events += shards.intend(ahead, tuple(ready))
             if not events:
@@ -215,13 +218,32 @@ class Worker:
             state, version = _folded(state, events), version + len(events)
             if not ready:
                 return
-            sent = await self._send(state, ready, *prepared)
+            sent = await self._send(state, ready, at_night, *prepared)
             events = shards.record(state, sent)
             now = self._clock.now()
             if state.leased_until is not None and (state.leased_until - now).total_seconds() < LEASE_S / 2:
                 events += shards.lease(
                     _folded(state, events), worker=self._worker_id, now=now, until=now + timedelta(seconds=LEASE_S)
                 )
+
+    async def _ready(self, shard: Shard, width: int) -> tuple[list[int], dict[int, datetime], frozenset[int]]:
+        """Whom to send to next; whom to let sleep, and until when; who of the first is told in their night."""
+        now = self._clock.now()
+        due = shard.ready(now)
+        if shard.plan.quiet is None:
+            return due[:width], {}, frozenset()
+        ready: list[int] = []
+        held: dict[int, datetime] = {}
+        at_night: set[int] = set()
+        for start in range(0, len(due), width):
+            some = due[start : start + width]
+            asleep, told = await asyncio.to_thread(self._nights.of, shard.plan, some, now)
+            held |= asleep
+            at_night |= told
+            ready += [i for i in some if i not in asleep]
+            if len(ready) >= width:
+                break
+        return ready[:width], held, frozenset(at_night)
 
     async def _write(self, stream: str, version: int, events: Sequence[Event], *, sure: bool) -> None:
         """Appends; with `sure` it waits out a log that cannot be written, since the sends cannot be taken back."""
@@ -274,7 +296,12 @@ class Worker:
         return self._clock.now() >= plan.valid_until and plan.purpose is not Purpose.CANCEL
 
     async def _send(
-        self, state: Shard, indices: Sequence[int], addresses: dict[int, Any], rendered: Rendered | None
+        self,
+        state: Shard,
+        indices: Sequence[int],
+        at_night: frozenset[int],
+        addresses: dict[int, Any],
+        rendered: Rendered | None,
     ) -> tuple[Row, ...]:
         """Sends, and says for each index what became of it and when it is tried again."""
         plan = state.plan
@@ -292,16 +319,22 @@ class Worker:
             for i, address in addresses.items()
             if address is not UNREADABLE
         ]
-        try:
-            results = await self._notifiers[plan.channel].send(rendered, deliveries) if deliveries else []
-        except Exception:  # against the contract of a channel; who of them got it is not known
-            _log.exception("channel_failed", channel=plan.channel.value, shard_id=plan.shard_id)
-            results = []
+        results = await self._hand_over(plan, rendered, [d for d in deliveries if d.index not in at_night])
+        if at_night:
+            by_night = woken(rendered, by_level=plan.wakes)
+            results += await self._hand_over(plan, by_night, [d for d in deliveries if d.index in at_night])
         told = {result.index: result for result in results}
         for i in indices:
             if addresses.get(i) is UNREADABLE:  # an operator can mend it while the warning is valid
                 told[i] = Result(index=i, outcome=Outcome.DEFERRED, reason=Reason.UNREADABLE)
         return tuple(self._row(state, i, told.get(i), i in addresses) for i in indices)
+
+    async def _hand_over(self, plan: ShardPlanned, rendered: Rendered, deliveries: list[Delivery]) -> list[Result]:
+        try:
+            return list(await self._notifiers[plan.channel].send(rendered, deliveries)) if deliveries else []
+        except Exception:  # against the contract of a channel; who of them got it is not known
+            _log.exception("channel_failed", channel=plan.channel.value, shard_id=plan.shard_id)
+            return []
 
     def _addresses(self, plan: ShardPlanned, indices: Sequence[int]) -> dict[int, Any]:
         persons = {i: plan.recipients[i] for i in indices}

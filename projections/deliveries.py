@@ -18,6 +18,7 @@ from domain.shards import (
     ChunkRecorded,
     Circle,
     ReceiptsRecorded,
+    ShardHeld,
     ShardLeased,
     ShardPlanned,
     ShardStopped,
@@ -30,7 +31,7 @@ STOPPED = "stopped"
 
 class Deliveries(Projection):
     name = "deliveries"
-    code_version = 3
+    code_version = 4
 
     def __init__(self, generation: int = 0) -> None:
         super().__init__(generation)
@@ -114,14 +115,16 @@ class Deliveries(Projection):
                 row = shards.get(event.shard_id)
                 if row is not None:
                     _evolve_shard(row, r)
-                if isinstance(event, ChunkRecorded):
+                if isinstance(event, ChunkRecorded | ShardHeld):
                     updates.extend((self._record, _recorded_values(event.shard_id, o, r.position)) for o in event.rows)
             elif isinstance(event, ReceiptsRecorded):
                 updates.extend((self._receipt, _receipt_values(event.shard_id, o, r.position)) for o in event.rows)
         if new:
             add(db, self.deliveries, new)
         _run_in_order(db, updates)
-        for shard_id in {r.event.shard_id for r in events if isinstance(r.event, ChunkRecorded)} & shards.keys():
+        for shard_id in {
+            r.event.shard_id for r in events if isinstance(r.event, ChunkRecorded | ShardHeld)
+        } & shards.keys():
             shards[shard_id]["next_due"] = self._resting_until(db, shards[shard_id])
         upsert(db, self.shards, list(shards.values()))
 
@@ -130,9 +133,10 @@ class Deliveries(Projection):
         if row["open"] or row["status"] != "leased":
             return None
         d = self.deliveries.c
-        query = select(func.min(d.attempt), func.min(d.retry_at, type_=Utc)).where(d.shard_id == row["shard_id"])
-        least, due = db.execute(query).one()
-        return due if least else None
+        untouched = func.max(case((d.outcome == PLANNED, 1), else_=0))
+        query = select(untouched, func.min(d.retry_at, type_=Utc)).where(d.shard_id == row["shard_id"])
+        some, due = db.execute(query).one()
+        return None if some else due
 
     def _load(self, db: Connection, shard_ids: set[str]) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
@@ -263,7 +267,7 @@ class Deliveries(Projection):
         return [dict(row) for row in db.execute(query).mappings()]
 
 
-_SHARD_EVENTS = (ShardLeased, ChunkIntended, ChunkRecorded, ShardStopped)
+_SHARD_EVENTS = (ShardLeased, ChunkIntended, ChunkRecorded, ShardHeld, ShardStopped)
 
 
 def _shard_row(event: ShardPlanned, position: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from sqlalchemy import Boolean, Column, Connection, Float, Index, Integer, Text,
 
 from domain.events import Recorded
 from domain.grants import Grant, GrantGiven, GrantRevoked, GrantRole, Token, TokenEnded, TokenIssued, TokenKind
-from domain.people import Channel, ContactChanged, Person, PersonForgotten, PersonRegistered, Role
+from domain.people import Channel, ContactChanged, Person, PersonForgotten, PersonRegistered, PersonTagged, Role
 from domain.private import Sealed
 from domain.rulepacks import RulePack, RulePackAdopted
 from domain.stations import Hierarchy, Kind, Node, NodeRegistered, Scope
@@ -24,6 +24,7 @@ from projections.projection import Json, Projection, Utc, upsert
 
 class Directory(Projection):
     name = "directory"
+    code_version = 2
 
     def __init__(self, generation: int = 0) -> None:
         super().__init__(generation)
@@ -39,6 +40,7 @@ class Directory(Projection):
             Column("lon", Float, nullable=False),
             Column("zone", Text, nullable=False),
             Column("scope", Text),
+            Column("admin", Text, nullable=False),
             Column("position", Integer, nullable=False),
         )
         self.people = self.table(
@@ -50,6 +52,8 @@ class Directory(Projection):
             Column("role", Text, nullable=False),
             Column("language", Text, nullable=False),
             Column("channels", Text, nullable=False),
+            Column("tags", Text, nullable=False),
+            Column("enterprise", Text, nullable=False),
             Column("sealed", Json),
         )
         Index(f"people_node_g{generation}", self.people.c.node_id)
@@ -85,7 +89,7 @@ class Directory(Projection):
         people = _People(self, db)
         for r in events:
             match r.event:
-                case PersonRegistered() | ContactChanged() | PersonForgotten():
+                case PersonRegistered() | ContactChanged() | PersonTagged() | PersonForgotten():
                     people.apply(r)
                 case NodeRegistered(node=node):
                     row = {**msgspec.structs.asdict(node), "kind": node.kind.value, "position": r.position}
@@ -182,25 +186,28 @@ class _People:
         event = r.event
         match event:
             case PersonRegistered():
-                self._add(r, event, event.node_id, event.role.value)
+                self._add(
+                    r,
+                    {
+                        "person_id": event.person_id,
+                        "node_id": event.node_id,
+                        "role": event.role.value,
+                        **_tagged(event),
+                        **_contact(event),
+                    },
+                )
             case ContactChanged():
                 if before := self._end(event.person_id, r.position):
-                    self._add(r, event, before["node_id"], before["role"])
+                    self._add(r, {**before, **_contact(event)})
+            case PersonTagged():
+                if before := self._end(event.person_id, r.position):
+                    self._add(r, {**before, **_tagged(event)})
             case PersonForgotten():
                 self._end(event.person_id, r.position)
 
-    def _add(self, r: Recorded, event: PersonRegistered | ContactChanged, node_id: str, role: str) -> None:
-        row = {
-            "person_id": event.person_id,
-            "from_position": r.position,
-            "to_position": None,
-            "node_id": node_id,
-            "role": role,
-            "language": event.language,
-            "channels": ",".join(event.channels),
-            "sealed": msgspec.to_builtins(event.personal),
-        }
-        self.new[event.person_id, r.position] = self.current[event.person_id] = row
+    def _add(self, r: Recorded, fields: dict[str, Any]) -> None:
+        row = {**fields, "from_position": r.position, "to_position": None}
+        self.new[row["person_id"], r.position] = self.current[row["person_id"]] = row
 
     def _end(self, person_id: str, position: int) -> dict[str, Any] | None:
         row = self.current.pop(person_id, None)
@@ -219,6 +226,18 @@ class _People:
         upsert(self.db, self.view.people, list(self.new.values()))
 
 
+def _contact(event: PersonRegistered | ContactChanged) -> dict[str, Any]:
+    return {
+        "language": event.language,
+        "channels": ",".join(event.channels),
+        "sealed": msgspec.to_builtins(event.personal),
+    }
+
+
+def _tagged(event: PersonRegistered | PersonTagged) -> dict[str, Any]:
+    return {"tags": ",".join(event.tags), "enterprise": event.enterprise}
+
+
 def _node(row: Any) -> Node:
     fields = {k: v for k, v in row.items() if k != "position"}
     return Node(**{**fields, "kind": Kind(row["kind"]), "scope": Scope(row["scope"]) if row["scope"] else None})
@@ -231,4 +250,6 @@ def _person(row: Any) -> Person:
         role=Role(row["role"]),
         language=row["language"],
         channels=tuple(Channel(c) for c in row["channels"].split(",") if c),
+        tags=tuple(t for t in row["tags"].split(",") if t),
+        enterprise=row["enterprise"],
     )

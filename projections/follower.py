@@ -48,6 +48,7 @@ from projections.roster import Rosters
 from projections.timers import Timers
 from projections.tree import Tree
 from projections.warnings import Warnings
+from projections.whereabouts import Whereabouts
 
 VIEWS: tuple[type[Projection], ...] = (
     Directory,
@@ -60,6 +61,7 @@ VIEWS: tuple[type[Projection], ...] = (
     Cases,
     Feeds,
     Rosters,
+    Whereabouts,
 )
 P = TypeVar("P", bound=Projection)
 BATCH = 500  # events in one transaction
@@ -164,6 +166,10 @@ class Views:
     @property
     def roster(self) -> Rosters:
         return self._view(Rosters)
+
+    @property
+    def whereabouts(self) -> Whereabouts:
+        return self._view(Whereabouts)
 
     def names(self) -> list[str]:
         return sorted(self._current)

@@ -25,11 +25,12 @@ from domain.relays import (
     RelayPassed,
     needed,
 )
-from domain.shards import ChunkRecorded, Purpose, ReceiptsRecorded, ShardPlanned
+from domain.shards import ChunkRecorded, Purpose, ReceiptsRecorded, ShardHeld, ShardPlanned, ShardStopped
 from domain.stations import Hierarchy
 from projections.projection import Json, Projection, Utc, add, rows_by_key, upsert
 
-COUNTS = ("recipients", "told", "delivered", "acknowledged", "help")
+COUNTS = ("recipients", "told", "held", "delivered", "acknowledged", "help")
+"""`held` are those not told yet because it is night where they are."""
 
 
 class Tree(Projection):
@@ -67,6 +68,7 @@ class Tree(Projection):
             Column("node_id", Text, nullable=False),
             Column("circle", Text, nullable=False),
             Column("told", Boolean, nullable=False),
+            Column("held", Text, nullable=False),  # the shard in which they wait for their morning, not told so far
             Column("delivered", Boolean, nullable=False),
             Column("answer", Text),
             Column("answered_at", Utc),
@@ -164,7 +166,9 @@ class _Batch:
     def _load(self, events: Sequence[Recorded]) -> None:
         planned = {r.event.shard_id: r.event for r in events if isinstance(r.event, ShardPlanned)}
         needed = {
-            r.event.shard_id for r in events if isinstance(r.event, ChunkRecorded | ReceiptsRecorded)
+            r.event.shard_id
+            for r in events
+            if isinstance(r.event, ChunkRecorded | ReceiptsRecorded | ShardHeld | ShardStopped)
         } - planned.keys()
         for row in rows_by_key(self.db, self.view.shards, self.view.shards.c.shard_id, sorted(needed)):
             self.shards[row["shard_id"]] = (row["warning_id"], row["recipients"])
@@ -178,6 +182,9 @@ class _Batch:
                 if not recipients:
                     continue
                 people.setdefault(warning_id, set()).update(recipients[o.index] for o in r.event.rows)
+            elif isinstance(r.event, ShardHeld | ShardStopped) and r.event.shard_id in self.shards:
+                warning_id, recipients = self.shards[r.event.shard_id]
+                people.setdefault(warning_id, set()).update(recipients)
             elif isinstance(r.event, AnswerReceived):
                 people.setdefault(r.event.warning_id, set()).add(r.event.person_id)
         reach = self.view.reach
@@ -205,6 +212,14 @@ class _Batch:
                 self._planned(event, position)
             case ChunkRecorded() | ReceiptsRecorded():
                 self._outcomes(event, position)
+            case ShardHeld():
+                warning_id, recipients = self.shards.get(event.shard_id, ("", []))
+                for o in event.rows if recipients else ():
+                    self._hold((warning_id, recipients[o.index]), event.shard_id, position)
+            case ShardStopped():
+                warning_id, recipients = self.shards.get(event.shard_id, ("", []))
+                for person_id in recipients:
+                    self._release((warning_id, person_id), event.shard_id, position)
             case AnswerReceived():
                 self._answer(event, r)
             case PlanMade():
@@ -267,6 +282,7 @@ class _Batch:
                     "node_id": event.node_id,
                     "circle": event.circle.value,
                     "told": False,
+                    "held": "",
                     "delivered": False,
                     "answer": None,
                     "answered_at": None,
@@ -275,15 +291,35 @@ class _Batch:
         if added:
             self.relay(event.warning_id, event.node_id, position)["recipients"] += added
 
+    def _hold(self, key: tuple[str, str], shard_id: str, position: int) -> None:
+        """Somebody who was not told yet waits for their morning."""
+        person = self.reach.get(key)
+        if person is None or person["told"]:
+            return
+        if not person["held"]:
+            self.relay(key[0], person["node_id"], position)["held"] += 1
+        person["held"] = shard_id
+        self.touched.add(key)
+
+    def _release(self, key: tuple[str, str], shard_id: str | None, position: int) -> None:
+        """They do not wait in this shard any more; None: nor in any other, since they were told."""
+        person = self.reach.get(key)
+        if person is None or not person["held"] or shard_id not in (None, person["held"]):
+            return
+        person["held"] = ""
+        self.touched.add(key)
+        self.relay(key[0], person["node_id"], position)["held"] -= 1
+
     def _outcomes(self, event: ChunkRecorded | ReceiptsRecorded, position: int) -> None:
         warning_id, recipients = self.shards.get(event.shard_id, ("", []))
         if not recipients:
             return
         for o in event.rows:
             told = o.outcome in (Outcome.ACCEPTED, Outcome.DELIVERED)
+            key = (warning_id, recipients[o.index])
+            self._release(key, None if told else event.shard_id, position)
             if not told:
                 continue
-            key = (warning_id, recipients[o.index])
             person = self.reach.get(key)
             if person is None:
                 continue

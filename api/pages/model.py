@@ -62,6 +62,7 @@ class TreeLine(msgspec.Struct, frozen=True, kw_only=True):
     signed: int = 0
     steps: tuple[Step, ...] = ()
     silent_s: int | None = None
+    held: int = 0  # people who are told in their morning
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +88,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     nodes_escalated: int
     sent: dict[str, int]
     position: int
+    held: int = 0
 
 
 class HelpLine(msgspec.Struct, frozen=True, kw_only=True):

@@ -101,13 +101,14 @@ class Source:
             delivered=totals["delivered"],
             acknowledged=totals["acknowledged"],
             help=totals["help"],
-            unreached=totals["recipients"] - totals["told"] + totals["unreachable"],
+            unreached=totals["recipients"] - totals["told"] - totals["held"] + totals["unreachable"],
             nodes=len(rows),
             nodes_acknowledged=sum(row["acknowledged_at"] is not None for row in rows.values()),
             nodes_relayed=sum(row["relayed_at"] is not None and not row["automatic"] for row in rows.values()),
             nodes_escalated=sum(bool(row["escalations"]) for row in rows.values()),
             sent=sent,
             position=position,
+            held=totals["held"],
         )
 
     def help(self, who: Who, warning_id: str, language: str) -> Sequence[HelpLine]:

@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 
 from domain.errors import FenghuoError
 from infra.cli import (
+    audience,
     cap,
     demo,
     feed,
@@ -21,6 +22,7 @@ from infra.cli import (
     registry,
     roster,
     serve,
+    stays,
     warning,
 )
 from infra.cli.common import err
@@ -61,6 +63,9 @@ app.add_typer(registry.people_app, name="people")
 app.add_typer(roster.app, name="roster")
 app.add_typer(registry.grant_app, name="grant")
 app.add_typer(registry.token_app, name="token")
+registry.people_app.add_typer(stays.app, name="stay")
+registry.people_app.command("tag")(stays.tag)
+app.command("audience")(audience.audience)
 app.command("init")(registry.init)
 app.command("replay")(log.replay)
 app.command("serve")(serve.serve)

@@ -66,6 +66,8 @@ class PersonLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     language: str
     channels: tuple[Channel, ...]
     personal: dict[str, Any]
+    tags: tuple[str, ...] = ()
+    enterprise: str = ""
 
     def split(self) -> tuple[Person, dict[str, Any]]:
         person = Person(
@@ -74,6 +76,8 @@ class PersonLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             role=self.role,
             language=self.language,
             channels=self.channels,
+            tags=self.tags,
+            enterprise=self.enterprise,
         )
         return person, self.personal
 

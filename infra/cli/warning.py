@@ -27,6 +27,7 @@ def import_(
     node: Annotated[
         str, typer.Option(help="Whom it concerns: all below this node; the duty office where none is named.")
     ] = "",
+    area: Annotated[bool, typer.Option("--area", help="Of these, tell those who are in the area of the file.")] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -36,6 +37,8 @@ def import_(
     async def act(stores: Stores) -> str:
         alert = capmap.one_alert(data)
         content, warning_id = capmap.content_of(alert, data, target=node or _top(stores))
+        if area:
+            content = capmap.to_its_area(content)
         return (await stores.desk.draft(actor(person), content, warning_id=warning_id)).id
 
     _done(with_stores(data_dir, act), "drafted", as_json)

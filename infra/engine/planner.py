@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
+import msgspec
 import structlog
 from sqlalchemy import Connection
 
+from api import audience
 from domain import planning, relays, shards
 from domain.errors import FenghuoError, Refused, VersionConflict
 from domain.events import Event
-from domain.ids import plan_stream, relay_stream, shard_stream
+from domain.ids import derived, plan_stream, relay_stream, shard_stream
 from domain.people import Person
 from domain.planning import PlanMade, Told
-from domain.ports import Append, Clock, Origin
+from domain.ports import Append, Clock, Origin, Vault
 from domain.rulepacks import LevelRule
 from domain.shards import Circle, Purpose, ShardPlanned
 from domain.warnings import Status, WarningState
@@ -43,6 +46,7 @@ class Planner:
         views: Views,
         follower: Follower,
         clock: Clock,
+        vault: Vault,
         offer: Callable[[Sequence[ShardPlanned]], None] = lambda _: None,
     ) -> None:
         self._log = log
@@ -50,6 +54,7 @@ class Planner:
         self._views = views
         self._follower = follower
         self._clock = clock
+        self._vault = vault
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._failed = asyncio.Event()
 
@@ -111,9 +116,13 @@ class Planner:
         if trigger["kind"] in ENDS:
             await self._stop_sending(trigger["warning_id"], origin)
         appends, made, position = await asyncio.to_thread(self._made, trigger)
-        appends.append(Append(plan_stream(trigger["event_id"]), 0, [made]))  # last: it says that all before it is there
+        last = Append(plan_stream(trigger["event_id"]), 0, [made])  # it says that all before it is there
+        cut_off = False
         for start in range(0, len(appends), APPEND_EVENTS):
-            await self._append_new(appends[start : start + APPEND_EVENTS], origin)
+            cut_off |= not await self._append_new(appends[start : start + APPEND_EVENTS], origin)
+        if cut_off:
+            await self._append_new(await self._left_out(appends), origin)
+        await self._append_new([last], origin)
         _log.info(
             "planned",
             trigger=trigger["kind"],
@@ -128,16 +137,40 @@ class Planner:
             row = self._views.warnings.one(db, warning_id)
         return row["rule_pack_id"] if row else None
 
-    async def _append_new(self, appends: Sequence[Append], origin: Origin) -> None:
+    async def _append_new(self, appends: Sequence[Append], origin: Origin) -> bool:
+        """Appends what is not there yet; False where some of it was."""
+        if not appends:
+            return True
         try:
             await self._log.append(appends, origin)
             self._offer([event for append in appends for event in append.events if isinstance(event, ShardPlanned)])
+            return True
         except VersionConflict:
             for one in appends:  # a plan that was cut off: write what is missing
                 try:
                     await self._log.append([one], origin)
                 except VersionConflict:
                     continue
+            return False
+
+    async def _left_out(self, appends: Sequence[Append]) -> list[Append]:
+        """Shards for those whom a plan that was cut off has in no shard: none, unless somebody was forgotten since.
+
+        Who is forgotten drops out of an audience that asks where people are. The others then stand in shards whose
+        places were taken before.
+        """
+        wanted = [event for append in appends for event in append.events if isinstance(event, ShardPlanned)]
+        there: set[tuple[str, str]] = set()
+        for plan in wanted:
+            state, _ = await self._log.load(shard_stream(plan.shard_id), shards.evolve)
+            if state is not None:
+                there.update((person_id, state.plan.channel) for person_id in state.plan.recipients)
+        rest = [
+            msgspec.structs.replace(plan, shard_id=derived("rest", plan.shard_id), recipients=left)
+            for plan in wanted
+            if (left := tuple(who for who in plan.recipients if (who, plan.channel) not in there))
+        ]
+        return [Append(shard_stream(plan.shard_id), 0, [plan]) for plan in rest]
 
     def _made(self, trigger: dict[str, Any]) -> tuple[list[Append], PlanMade, int]:
         """Reads the audience as of the trigger and works out the plan. In a thread of its own."""
@@ -156,16 +189,23 @@ class Planner:
             ended = warning.status is not Status.RELEASED and trigger["kind"] not in ENDS
             nodes: list[str] = []
             told: list[Told] = []
-            audience: list[Person] = []
+            meant: list[Person] = []
             if not ended:
-                nodes, audience, told = self._told(db, trigger, warning, rule, as_of)
+                nodes, meant, told = self._told(db, trigger, warning, rule, as_of, row["released_at"])
         purpose = {"cancelled": Purpose.CANCEL, "escalated": Purpose.ESCALATION}.get(trigger["kind"], Purpose.NOTICE)
-        planned = planning.plan(told, trigger_event_id=trigger["event_id"], warning=warning, rule=rule, purpose=purpose)
         staff: dict[str, set[str]] = {}
         for one in told:
             if one.circle is Circle.STAFF:
                 staff.setdefault(one.node_id, set()).add(one.person_id)
         escalated = trigger["kind"] == "escalated"
+        planned = planning.plan(
+            told,
+            trigger_event_id=trigger["event_id"],
+            warning=warning,
+            rule=rule,
+            purpose=purpose,
+            quiet=pack.quiet,
+        )
         appends = [
             Append(
                 relay_stream(warning.warning_id, node_id),
@@ -183,7 +223,7 @@ class Planner:
         ]
         appends += [Append(shard_stream(shard.shard_id), 0, [shard]) for shard in planned]
         unreachable: dict[str, int] = {}
-        for person in audience:
+        for person in meant:
             if not person.channels:
                 unreachable[person.node_id] = unreachable.get(person.node_id, 0) + 1
         made = PlanMade(
@@ -199,9 +239,19 @@ class Planner:
         return appends, made, as_of
 
     def _told(
-        self, db: Connection, trigger: dict[str, Any], warning: WarningState, rule: LevelRule, as_of: int
+        self,
+        db: Connection,
+        trigger: dict[str, Any],
+        warning: WarningState,
+        rule: LevelRule,
+        as_of: int,
+        released_at: datetime,
     ) -> tuple[list[str], list[Person], list[Told]]:
-        """(nodes to open relays for, all those who are meant, by which channels they are told)."""
+        """(nodes to open relays for, all those who are meant, by which channels they are told).
+
+        Where people are is judged at the release, whenever and however often the plan is made.
+        """
+        asked = audience.Asked(self._views, db, self._vault, as_of, released_at)
         directory = self._views.directory
         hierarchy = directory.hierarchy(db)
 
@@ -210,14 +260,14 @@ class Planner:
 
         match trigger["kind"]:
             case "released":
-                nodes = planning.concerned(warning.content.target, hierarchy)
-                everybody = at(nodes)
+                nodes, everybody = asked.chosen(warning.content.target)
                 staff, people = list(planning.staff_told(everybody, rule)), list(planning.people_told(everybody, rule))
                 told = staff + people if rule.direct else staff
                 meant = [p for p in everybody if planning.is_staff(p) or rule.direct]
                 return nodes, meant, told
             case "passed" if not rule.direct:
-                everybody = [p for p in at([trigger["node_id"]]) if not planning.is_staff(p)]
+                here = [p for p in at([trigger["node_id"]]) if not planning.is_staff(p)]
+                everybody = asked.matching(warning.content.target, here)
                 return [], everybody, list(planning.people_told(everybody, rule))
             case "escalated":
                 node_id = trigger["node_id"]

@@ -119,3 +119,12 @@ class ViewContacts:
     def sealed(self, person_ids: Sequence[str]) -> dict[str, Sealed]:
         with self._views.reading() as db:
             return self._views.directory.sealed(db, person_ids)
+
+    def stays(self, person_ids: Sequence[str]) -> dict[str, list[Sealed]]:
+        with self._views.reading() as db:
+            return self._views.whereabouts.of(db, person_ids)
+
+    def zones(self, node_id: str) -> list[str]:
+        with self._views.reading() as db:
+            hierarchy = self._views.directory.hierarchy(db)
+        return [hierarchy.nodes[above].zone for above in hierarchy.ancestors(node_id) if above in hierarchy.nodes]

@@ -22,7 +22,8 @@ import domain.roster
 import domain.rulepacks
 import domain.shards
 import domain.stations
-import domain.warnings  # noqa: F401  each of these registers the topics of its events
+import domain.warnings
+import domain.whereabouts  # noqa: F401  each of these registers the topics of its events
 from domain.errors import VerificationFailed
 from domain.events import Event, Metadata, Recorded, class_of, known_topics, raised, topic_of
 from domain.ports import Vault

@@ -29,6 +29,7 @@ from domain.outcomes import Outcome, Reason, Row
 from domain.people import Channel, Person, Role
 from domain.roster import Shift
 from domain.rulepacks import Level, standard
+from domain.whereabouts import Stay
 from infra.clock import ManualClock
 
 
@@ -66,6 +67,7 @@ async def _live() -> Lived:
             await _fire(h)
             await _others(h)
             await _feeds(h)
+            await _night(h)
             await h.quiet()
             return Lived(events=h.recorded(), fingerprints=h.stores.views.fingerprints())
     finally:
@@ -82,6 +84,11 @@ async def _registry(h: House) -> None:
     await h.registry.adopt_rules(standard(600), admin)
     moved = Person(person_id="milan-it", node_id="milan", role=Role.CITIZEN, language="es", channels=(Channel.EMAIL,))
     await h.registry.register_people([(moved, personal("milan-it"))], admin)
+    away = {"zone": "Asia/Tokyo", "from_": NOW.date(), "to": NOW.date() + timedelta(days=9)}
+    for who, stay_id in (("milan-zh", "s1"), ("milan-zh", "s2"), ("village-zh", "s1"), ("milan-zh", "s1")):
+        await h.registry.record_stay(admin, who, Stay(country="JP", **away), stay_id=stay_id)
+    await h.registry.withdraw_stay(admin, "milan-zh", "s2")
+    await h.registry.tag(admin, "milan-push", tags=("harbour", "a"), enterprise="e-1")
     await h.registry.forget_person("village-zh", admin)
     await h.quiet()
 
@@ -140,6 +147,17 @@ async def _fire(h: House) -> None:
     await h.quiet()
     await h.desk.release(actor("officer1"), worse.id, break_glass=True, reason="alone")
     await h.pass_time(hours=6)
+
+
+async def _night(h: House) -> None:
+    """A yellow warning that comes when it is night, and one that is withdrawn before the morning."""
+    late = await h.told(Level.YELLOW, target="milan", event="Rain", expires_at=h.clock.now() + timedelta(hours=20))
+    await h.desk.acknowledge(actor("milan-head"), late, "milan")
+    await h.pass_time(minutes=1)
+    soon = await h.told(Level.YELLOW, target="milan", event="Hail", expires_at=h.clock.now() + timedelta(hours=20))
+    await h.desk.acknowledge(actor("milan-head"), soon, "milan")
+    await h.quiet()
+    await h.desk.cancel(actor("officer1"), soon, reason="it passed by")
 
 
 async def _others(h: House) -> None:

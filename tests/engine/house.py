@@ -78,7 +78,7 @@ def actor(person_id: str) -> Actor:
 
 
 def content(
-    level: Level = Level.RED, *, target: str = "office", lasts: timedelta = timedelta(hours=6), **more: Any
+    level: Level = Level.RED, *, target: str | Target = "office", lasts: timedelta = timedelta(hours=6), **more: Any
 ) -> Content:
     fields: dict[str, Any] = {
         "event": "Flood",
@@ -89,7 +89,7 @@ def content(
             Text(language="es", headline="Inundación"),
         ),
         "area": Area(description="Po"),
-        "target": Target(nodes=(target,)),
+        "target": Target(nodes=(target,)) if isinstance(target, str) else target,
         "contact": ContactCard(hotline="12308", mission="1", police="112", valid_from=NOW),
         "effective_at": NOW,
         "expires_at": NOW + lasts,

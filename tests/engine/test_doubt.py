@@ -84,7 +84,7 @@ async def test_a_plan_that_was_cut_off_is_completed_without_doubling(tmp_path, m
             return await whole(appends, origin)
 
         monkeypatch.setattr(s.log, "append", cut)
-        one = planner.Planner(s.log, s.views, s.follower, s.clock)
+        one = planner.Planner(s.log, s.views, s.follower, s.clock, s.vault)
         with pytest.raises(Unreachable):
             await one.plan(trigger)
         assert 0 < sum(isinstance(r.event, ShardPlanned) for r in s.log.read_now(0, 999)) < 4
@@ -109,7 +109,7 @@ async def test_planning_the_same_trigger_again_writes_nothing(tmp_path):
             "correlation_id": release.metadata.correlation_id,
             "position": release.position,
         }
-        again = planner.Planner(h.stores.log, h.stores.views, h.stores.follower, h.clock)
+        again = planner.Planner(h.stores.log, h.stores.views, h.stores.follower, h.clock, h.stores.vault)
         await asyncio.gather(again.plan(trigger), again.plan(trigger))
         await h.quiet()
 

@@ -25,6 +25,7 @@ async def test_a_red_warning_goes_to_staff_and_people_once(tmp_path):
         assert h.view(lambda v, db: v.tree.totals(db, warning_id)) == {
             "recipients": 12,
             "told": 12,
+            "held": 0,
             "delivered": 0,
             "acknowledged": 0,
             "help": 0,

@@ -111,6 +111,30 @@ async def _deliveries(town: Town) -> Asked:
     return "GET", f"/v1/warnings/{await _told(town)}/deliveries", None
 
 
+STAY = {"country": "JP", "zone": "Asia/Tokyo", "from": "2026-07-01", "to": "2026-07-09"}
+
+
+async def _stay(town: Town) -> Asked:
+    return "POST", "/v1/people/milan-zh/stays", {**STAY, "stay_id": "s1"}
+
+
+async def _stays(town: Town) -> Asked:
+    return "GET", "/v1/people/milan-zh/stays", None
+
+
+async def _withdraw(town: Town) -> Asked:
+    await town.post("admin", "/v1/people/milan-zh/stays", {**STAY, "stay_id": "s2"})
+    return "POST", "/v1/people/milan-zh/stays/s2/withdraw", None
+
+
+async def _tag(town: Town) -> Asked:
+    return "POST", "/v1/people/milan-zh/tags", {"tags": ["harbour"], "enterprise": "e-1"}
+
+
+async def _audience(town: Town) -> Asked:
+    return "POST", "/v1/audience", {"target": {"nodes": ["milan"], "audience": {"is": "country", "country": "IT"}}}
+
+
 RIGHTS: list[tuple[Callable[[Town], Awaitable[Asked]], str, tuple[str, ...]]] = [
     (_draft, "officer1", ("county1", "milan-head", "auditor1", "milan-zh")),
     (_revise, "officer2", ("county1",)),
@@ -130,6 +154,11 @@ RIGHTS: list[tuple[Callable[[Town], Awaitable[Asked]], str, tuple[str, ...]]] = 
     (_close, "county1", ("milan-head",)),
     (_log, "auditor1", ("officer1", "county1")),
     (_deliveries, "auditor1", ("county1", "milan-head")),
+    (_stay, "admin", ("officer1", "county1", "milan-head", "milan-zh")),
+    (_stays, "admin", ("officer1", "milan-head", "milan-zh")),
+    (_withdraw, "admin", ("officer1", "milan-zh")),
+    (_tag, "admin", ("officer1", "milan-head", "milan-zh")),
+    (_audience, "officer1", ("county1", "milan-head", "admin", "auditor1", "milan-zh")),
 ]
 
 

@@ -83,7 +83,7 @@ class Running:
             self._up.set()
 
     async def _fill(self, town: Town) -> None:
-        for role in (GrantRole.AUDITOR, GrantRole.STATION_HEAD):
+        for role in (GrantRole.AUDITOR, GrantRole.STATION_HEAD, GrantRole.ADMINISTRATOR):
             await town.stores.registry.give_grant(
                 SETUP, person_id="officer1", role=role, node_id="office", bootstrap=True
             )
@@ -94,6 +94,7 @@ class Running:
         await town.quiet()
         self.url, self.token = town.live.url, await town.token("officer1")
         self.known = {"warning_id": warning_id, "node_id": "milan", "case_id": case.json()["id"], "feed_id": "f1"}
+        self.known |= {"person_id": "milan-zh", "stay_id": "s1"}
 
 
 @pytest.fixture(scope="module")

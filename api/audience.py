@@ -1,0 +1,145 @@
+"""Audiences as they stand in the views: who matches an expression as of a log position, and how many they are.
+
+The planner asks here for the people of a warning, and whoever drafts one asks here for the numbers beforehand. Sealed
+stays are opened only where the expression asks where people are, and nothing of them is kept.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection
+
+from domain import audience, planning
+from domain.errors import InvalidInput
+from domain.people import Person, Role
+from domain.ports import Vault
+from domain.warnings import Target
+from domain.whereabouts import Stay, opened
+from projections.follower import Views
+
+MAX_JSON_DEPTH = 40  # of an expression as JSON: 8 terms deep, and then some that only make it unreadable
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many people a target has. `people` are warned, `staff` act for the `nodes` that it goes through.
+
+    `by_node`, `by_language` and `by_country` count the people, the last by where they are where the expression asks for
+    that, else by their node; `by_channel` counts each of them once for every channel of theirs, `unreachable` those
+    without any. `as_of` is the log position.
+    """
+
+    as_of: int
+    people: int
+    staff: int
+    nodes: list[str]
+    by_node: dict[str, int]
+    by_channel: dict[str, int]
+    by_language: dict[str, int]
+    by_country: dict[str, int]
+    unreachable: int
+
+
+class Asked:
+    """One question at one moment: the views' connection, a log position, and the time that "now" means in it."""
+
+    def __init__(self, views: Views, db: Connection, vault: Vault, as_of: int, now: datetime) -> None:
+        self._views, self._db, self._vault = views, db, vault
+        self._as_of, self._now = as_of, now
+        self._hierarchy = views.directory.hierarchy(db)
+        self._stays: dict[str, list[Stay]] = {}
+
+    def chosen(self, target: Target) -> tuple[list[str], list[Person]]:
+        """(the nodes that a warning goes through, parents first; their staff and the people who are meant).
+
+        With an audience the nodes are those at which people who match are registered, and the offices above them.
+        """
+        nodes = planning.concerned(target, self._hierarchy)
+        everybody = list(self._views.directory.audience(self._db, nodes, self._as_of))
+        if target.audience is None:
+            return nodes, everybody
+        matching = {person.person_id: person for person in self.matching(target, everybody)}
+        nodes = planning.concerned_by((person.node_id for person in matching.values()), nodes, self._hierarchy)
+        through = frozenset(nodes)
+        return nodes, [
+            person
+            for person in everybody
+            if person.node_id in through and (planning.is_staff(person) or person.person_id in matching)
+        ]
+
+    def matching(self, target: Target, people: Sequence[Person]) -> list[Person]:
+        """Those of the people who match the target's audience; all of them, where it has none."""
+        expression = target.audience
+        if expression is None:
+            return list(people)
+        people = [person for person in people if person.role is not Role.AUDITOR]
+        if audience.needs_stays(expression):
+            self._open([person.person_id for person in people])
+        matches = audience.matcher(expression, self._hierarchy, self._now)
+        return [person for person in people if matches(person, self._stays.get(person.person_id, ()))]
+
+    def count(self, target: Target) -> Counts:
+        nodes, everybody = self.chosen(target)
+        people = [p for p in everybody if not planning.is_staff(p) and p.role is not Role.AUDITOR]
+        where = audience.whereabouts(self._hierarchy, self._now)
+        return Counts(
+            as_of=self._as_of,
+            people=len(people),
+            staff=sum(planning.is_staff(p) and p.role is not Role.DEPUTY for p in everybody),
+            nodes=nodes,
+            by_node=_counted(p.node_id for p in people),
+            by_channel=_counted(channel.value for p in people for channel in p.channels),
+            by_language=_counted(p.language for p in people),
+            by_country=_counted(where(p, self._stays.get(p.person_id, ())).country for p in people),
+            unreachable=sum(not p.channels for p in people),
+        )
+
+    def _open(self, person_ids: Sequence[str]) -> None:
+        """The stays of these people, opened. Those of people who were forgotten stay closed: they count by node."""
+        sealed = self._views.whereabouts.of(self._db, person_ids, self._as_of)
+        boxes = [(person_id, box) for person_id, some in sealed.items() for box in some]
+        for (person_id, _), fields in zip(boxes, self._vault.open_all([box for _, box in boxes]), strict=True):
+            if fields is not None:
+                self._stays.setdefault(person_id, []).append(opened(fields))
+
+
+def count(views: Views, vault: Vault, target: Target, now: datetime) -> Counts:
+    """How many people a target has as the views stand. Raises InvalidInput for an expression that means nothing."""
+    if target.audience is not None:
+        audience.check(target.audience)
+    as_of = views.position  # before the connection, which then knows at least as much
+    with views.reading() as db:
+        return Asked(views, db, vault, as_of, now).count(target)
+
+
+def expression_of(given: Any) -> audience.Audience:
+    """An expression from its JSON form. Raises InvalidInput where it is none, or is too large."""
+    if _depth(given) > MAX_JSON_DEPTH:
+        raise InvalidInput("audience.too_deep", f"An audience is nested {audience.MAX_DEPTH} deep at the most.")
+    try:
+        expression: audience.Audience = msgspec.convert(given, audience.Audience)
+    except msgspec.ValidationError as error:
+        raise InvalidInput("audience.form", f"The audience cannot be read: {error}.") from error
+    audience.check(expression)
+    return expression
+
+
+def _counted(values: Any) -> dict[str, int]:
+    return dict(sorted(Counter(values).items()))
+
+
+def _depth(given: Any) -> int:
+    level, deep = [given], 0
+    while level and deep <= MAX_JSON_DEPTH:
+        deep += 1
+        level = [
+            part
+            for one in level
+            if isinstance(one, dict | list)
+            for part in (one.values() if isinstance(one, dict) else one)
+        ]
+    return deep
