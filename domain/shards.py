@@ -22,11 +22,16 @@ SHARD_SIZE = 500
 
 
 class Purpose(StrEnum):
-    """Why people are told: the warning itself, silence below them, or its withdrawal."""
+    """Why people are told: the warning itself, silence below them, its withdrawal, or to see whether it arrives."""
 
     NOTICE = "notice"
     ESCALATION = "escalation"
     CANCEL = "cancel"
+    TEST = "test"  # whether a contact point works; about no warning
+
+
+TELLING = frozenset({Purpose.NOTICE, Purpose.ESCALATION})
+"""What tells of a warning, and counts as telling of it."""
 
 
 class Circle(StrEnum):
@@ -38,6 +43,10 @@ class Circle(StrEnum):
 
 @topic("shard.planned")
 class ShardPlanned(Event, frozen=True, kw_only=True):
+    """`rung` of the recipients' ladders, from 0; `receipt_limit_s`: after so many seconds without a receipt the next
+    one is tried (0: there is none). A test names the test in `warning_id`.
+    """
+
     shard_id: str
     warning_id: str
     node_id: str
@@ -48,6 +57,8 @@ class ShardPlanned(Event, frozen=True, kw_only=True):
     lane: Lane
     recipients: tuple[str, ...]
     valid_until: datetime
+    rung: int = 0
+    receipt_limit_s: int = 0
 
 
 @topic("shard.leased")

@@ -26,6 +26,7 @@ from domain.people import Channel
 from domain.ports import Clock
 from infra.clock import SystemClock
 from infra.engine.follower import Follower
+from infra.engine.ladder import Ladder
 from infra.engine.planner import Planner
 from infra.engine.queue import ViewContacts, ViewQueue, ViewTexts
 from infra.engine.timekeeper import Timekeeper
@@ -135,6 +136,7 @@ class Runtime:
             "follower": stores.follower.run,
             "planner": Planner(stores.log, stores.views, stores.follower, stores.clock, self.queue.offer).run,
             "timekeeper": Timekeeper(stores.log, stores.views, stores.follower, stores.clock).run,
+            "ladder": Ladder(stores.log, stores.views, stores.follower, stores.clock).run,
             "worker": self.worker.run,
             "prover": stores.prover.run,
         }

@@ -38,16 +38,29 @@ from sqlalchemy.pool import StaticPool
 from domain.errors import Unreachable
 from domain.events import Recorded
 from projections.cases import Cases
+from projections.contact_points import ContactPoints
 from projections.deliveries import Deliveries
 from projections.directory import Directory
 from projections.inbox import Inbox
+from projections.ladder import Ladder
 from projections.plans import Plans
 from projections.projection import Projection
 from projections.timers import Timers
 from projections.tree import Tree
 from projections.warnings import Warnings
 
-VIEWS: tuple[type[Projection], ...] = (Directory, Warnings, Plans, Deliveries, Tree, Inbox, Timers, Cases)
+VIEWS: tuple[type[Projection], ...] = (
+    Directory,
+    Warnings,
+    Plans,
+    Deliveries,
+    Tree,
+    Inbox,
+    Timers,
+    Cases,
+    ContactPoints,
+    Ladder,
+)
 P = TypeVar("P", bound=Projection)
 BATCH = 500  # events in one transaction
 Read = Callable[[int, int], Sequence[Recorded]]
@@ -143,6 +156,14 @@ class Views:
     @property
     def cases(self) -> Cases:
         return self._view(Cases)
+
+    @property
+    def contact_points(self) -> ContactPoints:
+        return self._view(ContactPoints)
+
+    @property
+    def ladder(self) -> Ladder:
+        return self._view(Ladder)
 
     def names(self) -> list[str]:
         return sorted(self._current)

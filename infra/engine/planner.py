@@ -17,11 +17,11 @@ from domain import planning, relays, shards
 from domain.errors import FenghuoError, Refused, VersionConflict
 from domain.events import Event
 from domain.ids import plan_stream, relay_stream, shard_stream
-from domain.people import Person
+from domain.people import Channel, Person
 from domain.planning import PlanMade, Told
 from domain.ports import Append, Clock, Origin
 from domain.rulepacks import LevelRule
-from domain.shards import Purpose, ShardPlanned
+from domain.shards import Circle, Purpose, ShardPlanned
 from domain.warnings import Status, WarningState
 from infra.engine.follower import Follower
 from infra.log.store import EventLog
@@ -159,7 +159,7 @@ class Planner:
             audience: list[Person] = []
             if not ended:
                 nodes, audience, told = self._told(db, trigger, warning, rule, as_of)
-        purpose = {"cancelled": Purpose.CANCEL, "escalated": Purpose.ESCALATION}.get(trigger["kind"], Purpose.NOTICE)
+            purpose = self._purpose(db, trigger)
         planned = planning.plan(told, trigger_event_id=trigger["event_id"], warning=warning, rule=rule, purpose=purpose)
         appends = [
             Append(
@@ -194,7 +194,9 @@ class Planner:
         hierarchy = directory.hierarchy(db)
 
         def at(nodes: Sequence[str]) -> list[Person]:
-            return list(directory.audience(db, nodes, as_of))
+            everybody = list(directory.audience(db, nodes, as_of))
+            dead = self._views.contact_points.unreachable(db, [person.person_id for person in everybody], as_of)
+            return list(planning.without(everybody, dead)) if dead else everybody
 
         match trigger["kind"]:
             case "released":
@@ -212,9 +214,36 @@ class Planner:
             case "escalated" if trigger["action"] == "parent":
                 parent = hierarchy.nodes[trigger["node_id"]].parent
                 return [], [], list(planning.staff_told(at([parent]), rule)) if parent else []
+            case "stepped":
+                return [], [], self._climbing(db, trigger["step"])
             case "cancelled":
                 return [], [], self._views.deliveries.reached(db, warning.warning_id)
         return [], [], []
+
+    def _climbing(self, db: Connection, step: dict[str, Any]) -> list[Told]:
+        """Those of a shard who are taken to their next rung, at the node and in the language that they had."""
+        shard = self._views.ladder.shard(db, step["shard_id"])
+        if shard is None:
+            raise Refused("plan.no_shard", "The shard of this step is not in the views.")
+        return [
+            Told(
+                shard["node_id"],
+                Circle(shard["circle"]),
+                Channel(channel),
+                shard["language"],
+                shard["recipients"][index],
+                rung=step["rung"],
+                climbs=True,
+            )
+            for channel, indices in step["to"].items()
+            for index in indices
+        ]
+
+    def _purpose(self, db: Connection, trigger: dict[str, Any]) -> Purpose:
+        if trigger["kind"] == "stepped":
+            shard = self._views.ladder.shard(db, trigger["step"]["shard_id"])
+            return Purpose(shard["purpose"]) if shard else Purpose.NOTICE
+        return {"cancelled": Purpose.CANCEL, "escalated": Purpose.ESCALATION}.get(trigger["kind"], Purpose.NOTICE)
 
     async def _stop_sending(self, warning_id: str, origin: Origin) -> None:
         """Ends what is still being sent, so that "those reached" is a fact before they are told."""

@@ -14,8 +14,10 @@ import domain.answers
 import domain.cases
 import domain.commands
 import domain.grants
+import domain.ladder
 import domain.people
 import domain.planning
+import domain.reach
 import domain.relays
 import domain.rulepacks
 import domain.shards
