@@ -9,12 +9,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import callbacks, cases, feed, health, problems, public, relays, warnings
+from api import callbacks, cases, feed, health, problems, public, reach, relays, warnings
 from api.auth import session_person
 from api.health import Meters
 from api.pages import i18n
 from api.pages.live import Hub
 from api.pages.model import Who
+from api.pages.reach import reach_page
 from api.pages.routes import console
 from api.pages.source import Desk as PagesDesk
 from api.pages.source import Source, label
@@ -52,13 +53,14 @@ def create_app(
     app.state.hub = hub
     app.state.closing = asyncio.Event()
     problems.install(app)
-    for router in (health.router, warnings.router, relays.router, cases.router, feed.router):
+    for router in (health.router, warnings.router, relays.router, cases.router, reach.router, feed.router):
         app.include_router(router)
     app.router.routes[0:0] = callbacks.routes
     app.include_router(public.router)
     app.include_router(
         console(source, PagesDesk(services), lambda request: who(services, request), hub=hub, scope=source.scope)
     )
+    app.include_router(reach_page(services, lambda request: who(services, request)))
     meters = meters or Meters()
     app.add_middleware(_Around, meters=meters)
     return app

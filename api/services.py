@@ -9,6 +9,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from api.desk import Desk
+from api.reachability import Reachability
 from api.receipts import Receipts
 from api.registry import Registry
 from domain.ports import Clock, Log
@@ -34,6 +35,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress
     desk: Desk
     registry: Registry
+    reachability: Reachability
     receipts: Receipts
     links: Links
     clock: Clock

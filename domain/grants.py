@@ -35,6 +35,7 @@ class Action(StrEnum):
     HIERARCHY_WRITE = "hierarchy.write"
     GRANT_WRITE = "grant.write"
     LOG_READ = "log.read"
+    REACH_TEST = "reach.test"
 
 
 class GrantRole(StrEnum):
@@ -58,8 +59,9 @@ ALLOWED: dict[GrantRole, frozenset[Action]] = {
         Action.WARNING_CANCEL,
         Action.CASE_TASK,
         Action.PEOPLE_OPEN,
+        Action.REACH_TEST,
     },
-    GrantRole.COUNTY_OFFICER: _STATION | {Action.CASE_TASK, Action.PEOPLE_OPEN},
+    GrantRole.COUNTY_OFFICER: _STATION | {Action.CASE_TASK, Action.PEOPLE_OPEN, Action.REACH_TEST},
     GrantRole.STATION_HEAD: _STATION,
     GrantRole.LIAISON: _STATION,
     GrantRole.AUDITOR: frozenset({Action.WARNING_READ, Action.RELAY_READ, Action.CASE_READ, Action.LOG_READ}),

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-import msgspec
-
 from domain.errors import InvalidInput
 from domain.events import Event, topic
 from domain.outcomes import Outcome, Reason
@@ -47,12 +45,8 @@ class ReachTestOrdered(Event, frozen=True, kw_only=True):
     scheduled: bool = False
 
 
-class ReachTest(msgspec.Struct, frozen=True):
-    test_id: str
-
-
 def order(
-    state: ReachTest | None,
+    state: ReachTestOrdered | None,
     told: Sequence[Told],
     *,
     test_id: str,
@@ -62,10 +56,13 @@ def order(
     valid_until: datetime,
     scheduled: bool = False,
 ) -> tuple[list[Event], list[ShardPlanned]]:
-    """(events of the test's stream, the shards that carry it), at most MOST_POINTS in order of person and channel."""
+    """(events of the test's stream, the shards that carry it), at most MOST_POINTS in order of person and channel.
+
+    For nobody nothing is ordered, but that the schedule had its turn.
+    """
     if untested_days < 1:
         raise InvalidInput("reach.days", "A contact point is untested for at least a day.")
-    if state is not None:
+    if state is not None or not (told or scheduled):
         return [], []
     chosen = sorted(told, key=lambda t: (t.person_id, t.channel))[:MOST_POINTS]
     ordered = ReachTestOrdered(
@@ -84,8 +81,8 @@ def order(
     return [ordered], shards
 
 
-def evolve(state: ReachTest | None, event: Event) -> ReachTest | None:
+def evolve(state: ReachTestOrdered | None, event: Event) -> ReachTestOrdered | None:
     match event:
         case ReachTestOrdered():
-            return ReachTest(event.test_id)
+            return event
     return state

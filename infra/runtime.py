@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 
 from api.desk import Desk
+from api.reachability import Reachability
 from api.receipts import Receipts
 from api.registry import Registry
 from domain.errors import FenghuoError, Unreachable
@@ -29,6 +30,7 @@ from infra.engine.follower import Follower
 from infra.engine.ladder import Ladder
 from infra.engine.planner import Planner
 from infra.engine.queue import ViewContacts, ViewQueue, ViewTexts
+from infra.engine.reach_tests import ReachTests
 from infra.engine.timekeeper import Timekeeper
 from infra.log.mapper import EventMapper
 from infra.log.proof import Prover
@@ -78,6 +80,7 @@ class Stores:
         self.prover = Prover(folder, self.log, self.vault)
         self.desk = Desk(self.log, self.views, self.vault, self.clock, new_id)
         self.registry = Registry(self.log, self.views, self.vault, self.clock, new_id)
+        self.reachability = Reachability(self.log, self.views, self.vault, self.clock, new_id)
 
     async def __aenter__(self) -> Stores:
         await self.log.start()
@@ -108,8 +111,12 @@ class Runtime:
     Only one may run on a data folder at a time: a lock on a file says so. Raises Unreachable where another runs.
     """
 
-    def __init__(self, stores: Stores, notifiers: dict[Channel, Notifier], public_url: str) -> None:
+    def __init__(
+        self, stores: Stores, notifiers: dict[Channel, Notifier], public_url: str, reach_test_days: int = 0
+    ) -> None:
+        """`reach_test_days`: how often contact points that were not heard of are tested; 0: never by itself."""
         self.stores = stores
+        self._reach_test_days = reach_test_days
         self.notifiers = notifiers
         self.links = Links(public_url, stores.vault.secret("links"))
         self.receipts = Receipts(stores.log)
@@ -140,6 +147,9 @@ class Runtime:
             "worker": self.worker.run,
             "prover": stores.prover.run,
         }
+        if self._reach_test_days:
+            days, reachability = self._reach_test_days, stores.reachability
+            parts["reach_tests"] = ReachTests(reachability, stores.views, stores.follower, stores.clock, days).run
         self._tasks = [asyncio.create_task(_supervised(name, part), name=name) for name, part in parts.items()]
 
     async def stop(self, drain_s: float = DRAIN_S) -> None:

@@ -107,6 +107,7 @@ def services(settings: Settings, stores: Stores, runtime: Runtime, meters: Meter
         progress=stores.follower,
         desk=stores.desk,
         registry=stores.registry,
+        reachability=stores.reachability,
         receipts=runtime.receipts,
         links=runtime.links,
         clock=stores.clock,

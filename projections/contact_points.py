@@ -111,11 +111,11 @@ class ContactPoints(Projection):
             rows = rows_by_key(db, self.points, p.person_id, person_ids)
         return {(row["person_id"], Channel(row["channel"])): row for row in rows}
 
-    def last_scheduled(self, db: Connection) -> dict[str, Any] | None:
-        """The last order of a test by the schedule."""
+    def last_scheduled(self, db: Connection, node_id: str) -> dict[str, Any] | None:
+        """The last test of a node that the schedule ordered."""
         t = self.tests.c
-        row = db.execute(select(self.tests).where(t.scheduled == 1).order_by(t.position.desc()).limit(1))
-        found = row.mappings().first()
+        query = select(self.tests).where(t.scheduled == 1, t.node_id == node_id).order_by(t.position.desc()).limit(1)
+        found = db.execute(query).mappings().first()
         return dict(found) if found else None
 
 

@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from domain.errors import FenghuoError
-from infra.cli import cap, demo, log, registry, serve, warning
+from infra.cli import cap, demo, log, reach, registry, serve, warning
 from infra.cli.common import err
 
 app = typer.Typer(
@@ -50,6 +50,7 @@ app.add_typer(registry.hierarchy_app, name="hierarchy")
 app.add_typer(registry.people_app, name="people")
 app.add_typer(registry.grant_app, name="grant")
 app.add_typer(registry.token_app, name="token")
+app.add_typer(reach.app, name="reach")
 app.command("init")(registry.init)
 app.command("replay")(log.replay)
 app.command("serve")(serve.serve)
