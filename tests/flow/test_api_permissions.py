@@ -96,6 +96,14 @@ async def _deliveries(town: Town) -> Asked:
     return "GET", f"/v1/warnings/{await _told(town)}/deliveries", None
 
 
+async def _reach(town: Town) -> Asked:
+    return "GET", "/v1/reach?node=milan", None
+
+
+async def _reach_test(town: Town) -> Asked:
+    return "POST", "/v1/reach/tests", {"node_id": "rome", "channel": "sms"}
+
+
 RIGHTS: list[tuple[Callable[[Town], Awaitable[Asked]], str, tuple[str, ...]]] = [
     (_draft, "officer1", ("county1", "milan-head", "auditor1", "milan-zh")),
     (_revise, "officer2", ("county1",)),
@@ -112,6 +120,8 @@ RIGHTS: list[tuple[Callable[[Town], Awaitable[Asked]], str, tuple[str, ...]]] = 
     (_close, "county1", ("milan-head",)),
     (_log, "auditor1", ("officer1", "county1")),
     (_deliveries, "auditor1", ("county1", "milan-head")),
+    (_reach, "milan-head", ("rome-head", "county2", "milan-zh")),
+    (_reach_test, "county1", ("county2", "rome-head", "auditor1", "milan-zh")),
 ]
 
 
