@@ -39,6 +39,7 @@ class ContactPoints(Projection):
             Column("refused_at", Utc),
             Column("reason", Text),  # of the last refusal
             Column("tested_at", Utc),  # a test was last ordered
+            sqlite_with_rowid=False,
         )
         self.outages = self.table(
             "outages",
@@ -120,6 +121,7 @@ class ContactPoints(Projection):
 
 
 _RELEVANT = (ShardPlanned, ChunkRecorded, ReceiptsRecorded, ContactChanged, ReachTestOrdered)
+_NOTHING: dict[str, Any] = dict.fromkeys(("person_id", "channel", *FACTS))
 _text, _dialect = Utc(), sqlite.dialect()
 
 
@@ -166,6 +168,8 @@ class _Batch:
                 known = self.shards.get(event.shard_id)
                 recipients: Sequence[str] = plan.recipients if plan else known[1] if known else ()
                 for row in event.rows if recipients else ():
+                    if row.outcome is Outcome.ACCEPTED:  # most of them, and neither
+                        continue
                     if is_dead(row.outcome, row.reason):
                         refused.add(recipients[row.index])
                         touched.add(recipients[row.index])
@@ -245,10 +249,13 @@ class _Batch:
                     self._fails((person_id, channel), r.position, row.reason.value)
 
     def _fact(self, person_id: str, channel: str) -> dict[str, Any]:
-        by_channel = self.facts.setdefault(person_id, {})
+        by_channel = self.facts.get(person_id)
+        if by_channel is None:
+            by_channel = self.facts[person_id] = {}
         fact = by_channel.get(channel)
         if fact is None:
-            fact = by_channel[channel] = dict.fromkeys(FACTS)
+            fact = by_channel[channel] = _NOTHING.copy()
+            fact["person_id"], fact["channel"] = person_id, channel
         return fact
 
     def _works(self, key: tuple[str, str], position: int) -> None:
@@ -267,11 +274,7 @@ class _Batch:
         view, db = self.view, self.db
         add(db, view.shards, self.new_shards)
         view._forget.run(db, [{"b_person": person_id} for person_id in sorted(self.forgotten)])
-        facts = [
-            {"person_id": person_id, "channel": channel, **fact}
-            for person_id, by_channel in self.facts.items()
-            for channel, fact in by_channel.items()
-        ]
+        facts = [fact for by_channel in self.facts.values() for fact in by_channel.values()]
         view._learn[db.dialect.name].run(db, facts)
         upsert(db, view.outages, list(self.outages.values()))
         upsert(db, view.changes, [{"person_id": who, "position": at} for who, at in self.changed.items()])

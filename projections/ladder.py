@@ -54,7 +54,10 @@ class Ladder(Projection):
         self.over = self.table("ladder_over", Column("warning_id", Text, primary_key=True))
 
     def apply(self, events: Sequence[Recorded], db: Connection) -> None:
-        if any(isinstance(r.event, _RELEVANT) for r in events):
+        begin = any(isinstance(r.event, ShardPlanned) and _counts(r.event) for r in events)
+        ends = any(isinstance(r.event, _ENDED) for r in events)
+        # Where nobody climbs, as with most rules, there is nothing to look for.
+        if begin or ends or db.execute(select(self.shards.c.shard_id).limit(1)).first() is not None:
             work = _Batch(self, db, events)
             for r in events:
                 work.fold(r)
@@ -79,7 +82,6 @@ class Ladder(Projection):
 
 
 _ENDED = (WarningUpdated, WarningCancelled, WarningExpired)
-_RELEVANT = (ShardPlanned, ChunkRecorded, ReceiptsRecorded, AnswerReceived, RelayAcknowledged, LadderStepped, *_ENDED)
 
 
 class _Batch:

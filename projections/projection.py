@@ -58,8 +58,8 @@ class Projection:
         self.metadata = MetaData()
         self.tables: dict[str, Table] = {}
 
-    def table(self, name: str, *columns: Any) -> Table:
-        made = Table(f"{name}_g{self.generation}", self.metadata, *columns)
+    def table(self, name: str, *columns: Any, **options: Any) -> Table:
+        made = Table(f"{name}_g{self.generation}", self.metadata, *columns, **options)
         self.tables[name] = made
         return made
 
