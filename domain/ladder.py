@@ -13,7 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from domain.events import Event, topic
-from domain.outcomes import Outcome, Row
+from domain.outcomes import Outcome, Reason, Row
 from domain.people import Channel
 from domain.planning import rungs
 from domain.rulepacks import LevelRule
@@ -106,7 +106,7 @@ def recorded(climb: Climb, shard_id: str, row: Row, at: datetime) -> Climb:
         sent = msgspec.structs.replace(sent, since=at, accepted=True)
     elif final:
         sent = _failed(sent, row.outcome, at)
-    elif sent.since is None:
+    elif sent.since is None and row.reason is not Reason.QUIET_HOURS:  # who sleeps is not climbed to either
         sent = msgspec.structs.replace(sent, since=at)
     return msgspec.structs.replace(climb, sent={**climb.sent, shard_id: sent})
 

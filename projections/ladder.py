@@ -97,7 +97,7 @@ class _Batch:
         self._load(events)
 
     def _load(self, events: Sequence[Recorded]) -> None:
-        asked: set[str] = set()
+        asked: dict[str, set[int]] = {}  # recipients by shard
         people: dict[str, set[str]] = {}
         for r in events:
             event = r.event
@@ -105,18 +105,20 @@ class _Batch:
                 if _counts(event):
                     self.shards[event.shard_id] = (event.warning_id, event.purpose.value, event.recipients)
                     people.setdefault(event.warning_id, set()).update(event.recipients)
-            elif isinstance(event, ChunkRecorded | ReceiptsRecorded | LadderStepped):
-                asked.add(event.shard_id)
+            elif isinstance(event, ChunkRecorded | ReceiptsRecorded):
+                asked.setdefault(event.shard_id, set()).update([row.index for row in event.rows])
+            elif isinstance(event, LadderStepped):
+                asked.setdefault(event.shard_id, set()).update(ladder.everybody(event))
             elif isinstance(event, AnswerReceived):
                 people.setdefault(event.warning_id, set()).add(event.person_id)
             elif isinstance(event, RelayAcknowledged):
                 people.setdefault(event.warning_id, set()).add(event.by)
         stored = self.view.shards
-        for row in rows_by_key(self.db, stored, stored.c.shard_id, sorted(asked - self.shards.keys())):
+        for row in rows_by_key(self.db, stored, stored.c.shard_id, sorted(asked.keys() - self.shards.keys())):
             self.shards[row["shard_id"]] = (row["warning_id"], row["purpose"], row["recipients"])
-        for shard_id in asked & self.shards.keys():
+        for shard_id in asked.keys() & self.shards.keys():
             warning_id, _, recipients = self.shards[shard_id]
-            people.setdefault(warning_id, set()).update(recipients)
+            people.setdefault(warning_id, set()).update([recipients[index] for index in asked[shard_id]])
         c = self.view.climbs.c
         for warning_id, persons in people.items():
             for row in rows_by_key(self.db, self.view.climbs, c.person_id, sorted(persons), c.warning_id == warning_id):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -225,6 +226,22 @@ async def test_the_schedule_orders_once_in_its_days_and_knows_it_after_a_restart
             (15, True, "system:reach"),
             (15, True, "system:reach"),
         ]
+
+
+async def test_the_schedule_runs_beside_the_rest_and_sends(tmp_path):
+    async with house(tmp_path) as h:
+        stores = h.stores
+        part = ReachTests(stores.reachability, stores.views, stores.follower, h.clock, 30)
+        running = asyncio.create_task(part.run())
+        await h.until(lambda: len(h.sent()) == 15)
+        await h.pass_time(days=29)
+        assert len(h.events(ReachTestOrdered)) == 1
+        await h.pass_time(days=1)
+        await h.until(lambda: len(h.events(ReachTestOrdered)) == 2)
+        await h.quiet()
+        assert len(h.sent()) == 30
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_what_is_too_much_for_one_order_is_left_to_the_next(tmp_path, monkeypatch):

@@ -106,6 +106,13 @@ def test_several_messages_at_once(happened, due):
     assert ladder.due(after(climb(s=SMS, e=EMAIL), *happened)) == due
 
 
+def test_who_is_let_sleep_is_not_called_instead():
+    night = Row(0, Outcome.DEFERRED, 1, Reason.QUIET_HOURS, "", SOON)
+    state = ladder.recorded(climb(s=SMS), "s", night, NOW)
+    assert ladder.due(state) is None
+    assert ladder.due(ladder.recorded(state, "s", row(Outcome.ACCEPTED, attempt=2), SOON)) is not None
+
+
 def test_the_limit_runs_from_the_last_acceptance():
     state = ladder.recorded(climb(s=SMS), "s", row(Outcome.DEFERRED, again=True), NOW)
     state = ladder.recorded(state, "s", row(Outcome.ACCEPTED, attempt=2), SOON)
