@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import callbacks, cases, feed, health, people, problems, public, relays, roster, warnings
+from api import callbacks, cases, feed, health, people, problems, public, reach, relays, roster, warnings
 from api.auth import session_person
 from api.feeds.routes import router as feeds_router
 from api.health import Meters
@@ -18,6 +18,7 @@ from api.pages.duty import duty
 from api.pages.duty_source import DutyPage
 from api.pages.live import Hub
 from api.pages.model import Who
+from api.pages.reach import reach_page
 from api.pages.routes import console
 from api.pages.source import Desk as PagesDesk
 from api.pages.source import Source, label
@@ -61,6 +62,7 @@ def create_app(
         relays.router,
         cases.router,
         people.router,
+        reach.router,
         roster.router,
         feeds_router,
         feed.router,
@@ -72,6 +74,7 @@ def create_app(
         console(source, PagesDesk(services), lambda request: who(services, request), hub=hub, scope=source.scope)
     )
     app.include_router(duty(DutyPage(services), lambda request: who(services, request)))
+    app.include_router(reach_page(services, lambda request: who(services, request)))
     meters = meters or Meters()
     app.add_middleware(_Around, meters=meters)
     return app

@@ -14,10 +14,11 @@ from starlette.responses import RedirectResponse
 from api.auth import COOKIE, S
 from api.pages import answer as pages
 from api.pages import guard
+from api.pages.reach import WAS_A_TEST
 from api.services import Services
 from domain import answers
 from domain.answers import Answer
-from domain.errors import FenghuoError, InvalidInput
+from domain.errors import FenghuoError, InvalidInput, NotFound
 from domain.ids import answer_stream
 from domain.warnings import ENDED
 from notifiers.render import text_for
@@ -38,7 +39,7 @@ async def press(token: str, request: Request, s: S) -> Response:
     """The recipient's answer. No sign-in: the link is the recipient's own."""
     try:
         shard_id, index = s.links.read(token)
-        warning_id, person_id = await s.desk.delivery(shard_id, index)
+        warning_id, person_id = await _delivery(s, shard_id, index)
         form = await guard.form(request, MAX_FORM)
         said = form.get("answer")
         if said not in (Answer.SAFE.value, Answer.HELP.value):
@@ -50,10 +51,23 @@ async def press(token: str, request: Request, s: S) -> Response:
     return RedirectResponse(f"/a/{token}", 303)
 
 
+async def _delivery(s: Services, shard_id: str, index: int) -> tuple[str, str]:
+    """(warning, person) of a link. Raises NotFound where there is nothing to answer: a test message has a link too."""
+    warning_id, person_id = await s.desk.delivery(shard_id, index)
+    if not await asyncio.to_thread(_is_warning, s, warning_id):
+        raise NotFound("delivery.test", *WAS_A_TEST)
+    return warning_id, person_id
+
+
+def _is_warning(s: Services, warning_id: str) -> bool:
+    with s.views.reading() as db:
+        return s.views.warnings.one(db, warning_id) is not None
+
+
 async def _page(token: str, request: Request, s: Services) -> Response:
     try:
         shard_id, index = s.links.read(token)
-        warning_id, person_id = await s.desk.delivery(shard_id, index)
+        warning_id, person_id = await _delivery(s, shard_id, index)
     except FenghuoError as error:
         return guard.refusal(request, error)
     answered, _ = await s.log.load(answer_stream(warning_id, person_id), answers.evolve)

@@ -18,7 +18,7 @@ from domain.events import Event
 from domain.ids import receipts_stream, relay_stream, shard_stream
 from domain.outcomes import Outcome, Row
 from domain.ports import Append, Log, Origin
-from domain.shards import Circle, Purpose, ReceiptsRecorded, ShardPlanned
+from domain.shards import TELLING, Circle, ReceiptsRecorded, ShardPlanned
 
 KEPT = 5_000  # shards whose receipts are remembered; a forgotten one is read again from the log
 MOST = 500  # receipts in one append
@@ -131,7 +131,7 @@ class Receipts:
 
     async def _node_delivered(self, plan: ShardPlanned) -> None:
         key = (plan.warning_id, plan.node_id)
-        if plan.circle is not Circle.STAFF or plan.purpose is Purpose.CANCEL or key in self._delivered:
+        if plan.circle is not Circle.STAFF or plan.purpose not in TELLING or key in self._delivered:
             return
         await self._log.execute(
             relay_stream(*key), relays.evolve, lambda s: relays.delivered(s, channel=plan.channel.value), ORIGIN

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from api.desk import Desk
 from api.duty import Duty
 from api.feeds.desk import FeedDesk
+from api.reachability import Reachability
 from api.receipts import Receipts
 from api.registry import Registry
 from domain.ports import Clock, Log
@@ -51,6 +52,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     feeds: FeedDesk
     readings: Callable[[str], Reading | None]
     duty: Duty
+    reachability: Reachability
     receipts: Receipts
     links: Links
     clock: Clock

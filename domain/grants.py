@@ -37,6 +37,7 @@ class Action(StrEnum):
     HIERARCHY_WRITE = "hierarchy.write"
     GRANT_WRITE = "grant.write"
     LOG_READ = "log.read"
+    REACH_TEST = "reach.test"
 
 
 class GrantRole(StrEnum):
@@ -69,8 +70,9 @@ ALLOWED: dict[GrantRole, frozenset[Action]] = {
         Action.CASE_TASK,
         Action.PEOPLE_OPEN,
         Action.ROSTER_WRITE,
+        Action.REACH_TEST,
     },
-    GrantRole.COUNTY_OFFICER: _STATION | {Action.CASE_TASK, Action.PEOPLE_OPEN, Action.ROSTER_WRITE},
+    GrantRole.COUNTY_OFFICER: _STATION | {Action.CASE_TASK, Action.PEOPLE_OPEN, Action.ROSTER_WRITE, Action.REACH_TEST},
     GrantRole.STATION_HEAD: _STATION | {Action.ROSTER_WRITE},
     GrantRole.LIAISON: _STATION,
     GrantRole.AUDITOR: frozenset({Action.WARNING_READ, Action.RELAY_READ, Action.CASE_READ, Action.LOG_READ}),

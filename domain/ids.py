@@ -41,6 +41,14 @@ def receipts_stream(shard_id: str) -> str:
     return f"receipts-{shard_id}"
 
 
+def ladder_stream(shard_id: str) -> str:
+    return f"ladder-{shard_id}"
+
+
+def reach_test_stream(test_id: str) -> str:
+    return f"reachtest-{test_id}"
+
+
 def answer_stream(warning_id: str, person_id: str) -> str:
     return f"answer-{warning_id}-{person_id}"
 

@@ -7,7 +7,8 @@ or when their station relays, or when it sleeps through its escalation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
+from datetime import datetime
 from itertools import groupby
 
 import msgspec
@@ -16,7 +17,7 @@ from domain.events import Event, topic
 from domain.ids import derived
 from domain.people import STAFF, Channel, Person, Role
 from domain.quiet import WAKING
-from domain.rulepacks import LevelRule
+from domain.rulepacks import Lane, LevelRule
 from domain.shards import SHARD_SIZE, Circle, Purpose, ShardPlanned
 from domain.stations import Hierarchy, Kind
 from domain.warnings import Target, WarningState
@@ -41,13 +42,15 @@ class PlanMade(Event, frozen=True, kw_only=True):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """One person to be told over one channel."""
+    """One person to be told over one channel, which belongs to their rung number `rung`; `climbs`: others follow."""
 
     node_id: str
     circle: Circle
     channel: Channel
     language: str
     person_id: str
+    rung: int = 0
+    climbs: bool = False
 
 
 def concerned(target: Target, hierarchy: Hierarchy) -> list[str]:
@@ -149,32 +152,61 @@ def plan(
 
     `quiet` are the rule pack's hours. Staff are on duty at any hour.
     """
+    return sharded(
+        told,
+        cause=trigger_event_id,
+        warning_id=warning.warning_id,
+        purpose=purpose,
+        lane=rule.lane,
+        valid_until=warning.content.expires_at,
+        receipt_limit_s=rule.receipt_limit_s,
+        quiet=quiet,
+        overrides_quiet=rule.overrides_quiet,
+    )
 
-    def key(t: Told) -> tuple[str, str, str, str]:
-        return (t.node_id, t.circle, t.channel, t.language)
+
+def sharded(
+    told: Iterable[Told],
+    *,
+    cause: str,
+    warning_id: str,
+    purpose: Purpose,
+    lane: Lane,
+    valid_until: datetime,
+    receipt_limit_s: int = 0,
+    quiet: tuple[int, int] | None = None,
+    overrides_quiet: bool = False,
+) -> list[ShardPlanned]:
+    """The shards of those who are told; their ids depend on `cause`, the id of what called for them, and on these."""
+
+    def key(t: Told) -> tuple[str, str, str, str, bool, int]:
+        return (t.node_id, t.circle, t.channel, t.language, t.climbs, t.rung)
 
     shards: list[ShardPlanned] = []
     unique = {(t.person_id, t.channel): t for t in sorted(told, key=lambda t: (key(t), t.person_id))}
-    for (node_id, circle, channel, language), group in groupby(
+    for (node_id, circle, channel, language, climbs, rung), group in groupby(
         sorted(unique.values(), key=lambda t: (key(t), t.person_id)), key
     ):
         recipients = [t.person_id for t in group]
         hours = quiet if circle is Circle.PEOPLE and channel in WAKING else None
+        apart = ("climbs",) if climbs else ()
         for n, start in enumerate(range(0, len(recipients), SHARD_SIZE)):
             shards.append(
                 ShardPlanned(
-                    shard_id=derived("shard", trigger_event_id, node_id, circle, channel, language, str(n)),
-                    warning_id=warning.warning_id,
+                    shard_id=derived("shard", cause, node_id, circle, channel, language, str(n), *apart),
+                    warning_id=warning_id,
                     node_id=node_id,
                     circle=Circle(circle),
                     purpose=purpose,
                     channel=Channel(channel),
                     language=language,
-                    lane=rule.lane,
+                    lane=lane,
                     recipients=tuple(recipients[start : start + SHARD_SIZE]),
-                    valid_until=warning.content.expires_at,
+                    valid_until=valid_until,
                     quiet=hours,
-                    wakes=hours is not None and rule.overrides_quiet,
+                    wakes=hours is not None and overrides_quiet,
+                    rung=rung,
+                    receipt_limit_s=receipt_limit_s if climbs else 0,
                 )
             )
     return shards
@@ -182,8 +214,16 @@ def plan(
 
 def _told(person: Person, circle: Circle, rule: LevelRule) -> Iterator[Told]:
     """By the first rung; the others are for when that brings no receipt."""
-    for channel in next(iter(rungs(person.channels, rule)), ()):
-        yield Told(person.node_id, circle, channel, person.language, person.person_id)
+    ladder = rungs(person.channels, rule)
+    for channel in next(iter(ladder), ()):
+        yield Told(person.node_id, circle, channel, person.language, person.person_id, climbs=len(ladder) > 1)
+
+
+def without(people: Iterable[Person], dead: Set[tuple[str, Channel]]) -> Iterator[Person]:
+    """The people with the channels that are left to them: `dead` are the (person, channel) that lead nowhere."""
+    for person in people:
+        left = tuple(channel for channel in person.channels if (person.person_id, channel) not in dead)
+        yield person if left == person.channels else msgspec.structs.replace(person, channels=left)
 
 
 def is_staff(person: Person) -> bool:

@@ -22,11 +22,16 @@ SHARD_SIZE = 500
 
 
 class Purpose(StrEnum):
-    """Why people are told: the warning itself, silence below them, or its withdrawal."""
+    """Why people are told: the warning itself, silence below them, its withdrawal, or to see whether it arrives."""
 
     NOTICE = "notice"
     ESCALATION = "escalation"
     CANCEL = "cancel"
+    TEST = "test"  # whether a contact point works; about no warning
+
+
+TELLING = frozenset({Purpose.NOTICE, Purpose.ESCALATION})
+"""What tells of a warning, and counts as telling of it."""
 
 
 class Circle(StrEnum):
@@ -40,6 +45,9 @@ class Circle(StrEnum):
 class ShardPlanned(Event, frozen=True, kw_only=True):
     """`quiet` are the hours (from, to), by each recipient's own clock, in which they are not to be woken; with `wakes`
     they are told all the same, and the message says why.
+
+    `rung` of the recipients' ladders, from 0; `receipt_limit_s`: after so many seconds without a receipt the next one
+    is tried (0: there is none). A test names the test in `warning_id`.
     """
 
     shard_id: str
@@ -54,6 +62,8 @@ class ShardPlanned(Event, frozen=True, kw_only=True):
     valid_until: datetime
     quiet: tuple[int, int] | None = None
     wakes: bool = False
+    rung: int = 0
+    receipt_limit_s: int = 0
 
 
 @topic("shard.leased")

@@ -78,6 +78,7 @@ class Settings(BaseSettings):
     public_url: str = ""
     sandbox: bool = False
     ack_limit_s: int = Field(default=900, ge=1)
+    reach_test_days: int = Field(default=0, ge=0, le=3650)  # 0: test messages go out by hand alone
     sms: SmsConfig | None = None
     email: EmailConfig | None = None
     webpush: WebPushConfig | None = None

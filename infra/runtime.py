@@ -21,6 +21,7 @@ import structlog
 from api.desk import Desk
 from api.duty import Duty
 from api.feeds.desk import FeedDesk
+from api.reachability import Reachability
 from api.receipts import Receipts
 from api.registry import Registry
 from domain.errors import FenghuoError, Unreachable
@@ -29,8 +30,10 @@ from domain.ports import Clock
 from infra.clock import SystemClock
 from infra.engine.feeds import Poller
 from infra.engine.follower import Follower
+from infra.engine.ladder import Ladder
 from infra.engine.planner import Planner
 from infra.engine.queue import ViewContacts, ViewQueue, ViewTexts
+from infra.engine.reach_tests import ReachTests
 from infra.engine.timekeeper import Timekeeper
 from infra.log.mapper import EventMapper
 from infra.log.proof import Prover
@@ -82,6 +85,7 @@ class Stores:
         self.feeds = FeedDesk(self.log, self.views, self.vault, self.clock, new_id)
         self.registry = Registry(self.log, self.views, self.vault, self.clock, new_id)
         self.duty = Duty(self.log, self.views, self.vault, self.clock, new_id)
+        self.reachability = Reachability(self.log, self.views, self.vault, self.clock, new_id)
 
     async def __aenter__(self) -> Stores:
         await self.log.start()
@@ -118,8 +122,11 @@ class Runtime:
         notifiers: dict[Channel, Notifier],
         public_url: str,
         feed_origins: Sequence[str] = (),
+        reach_test_days: int = 0,
     ) -> None:
+        """`reach_test_days`: how often contact points that were not heard of are tested; 0: never by itself."""
         self.stores = stores
+        self._reach_test_days = reach_test_days
         self.notifiers = notifiers
         self.links = Links(public_url, stores.vault.secret("links"))
         self.receipts = Receipts(stores.log)
@@ -152,10 +159,14 @@ class Runtime:
             "planner": Planner(
                 stores.log, stores.views, stores.follower, stores.clock, stores.vault, self.queue.offer
             ).run,
+            "ladder": Ladder(stores.log, stores.views, stores.follower, stores.clock).run,
             "worker": self.worker.run,
             "prover": stores.prover.run,
             "feeds": self.poller.run,
         }
+        if self._reach_test_days:
+            days, reachability = self._reach_test_days, stores.reachability
+            parts["reach_tests"] = ReachTests(reachability, stores.views, stores.follower, stores.clock, days).run
         self._tasks = [asyncio.create_task(_supervised(name, part), name=name) for name, part in parts.items()]
 
     async def stop(self, drain_s: float = DRAIN_S) -> None:

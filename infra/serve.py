@@ -114,6 +114,7 @@ async def serving(settings: Settings, stores: Stores) -> AsyncIterator[Serving]:
                 wiring.counted(wiring.channels(pointed, stores), meters),
                 url,
                 feed_origins=pointed.feeds.allowed_origins,
+                reach_test_days=pointed.reach_test_days,
             )
             app = wiring.application(pointed, stores, runtime, meters)
             config = uvicorn.Config(

@@ -128,6 +128,7 @@ def services(settings: Settings, stores: Stores, runtime: Runtime, meters: Meter
         feeds=stores.feeds,
         readings=runtime.poller.reading,
         duty=stores.duty,
+        reachability=stores.reachability,
         receipts=runtime.receipts,
         links=runtime.links,
         clock=stores.clock,

@@ -230,12 +230,12 @@ class Deliveries(Projection):
         return int(db.execute(query).scalar() or 0)
 
     def latest_warning_of(self, db: Connection, person_id: str, channel: Channel) -> str | None:
-        """The warning that a person was last sent over a channel: what a bare reply is about."""
+        """The warning that a person was last sent over a channel: what a bare reply is about. A test is about none."""
         s, d = self.shards.c, self.deliveries.c
         query = (
             select(d.warning_id)
             .join(self.shards, s.shard_id == d.shard_id)
-            .where(d.person_id == person_id, s.channel == channel.value, d.attempt > 0)
+            .where(d.person_id == person_id, s.channel == channel.value, d.attempt > 0, s.purpose != "test")
             .order_by(s.planned_position.desc())
             .limit(1)
         )

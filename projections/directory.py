@@ -19,7 +19,7 @@ from domain.people import Channel, ContactChanged, Person, PersonForgotten, Pers
 from domain.private import Sealed
 from domain.rulepacks import RulePack, RulePackAdopted
 from domain.stations import Hierarchy, Kind, Node, NodeRegistered, Scope
-from projections.projection import Json, Projection, Utc, upsert
+from projections.projection import Json, Projection, Utc, rows_by_key, upsert
 
 
 class Directory(Projection):
@@ -149,6 +149,12 @@ class Directory(Projection):
         query = select(self.people).where(self.people.c.person_id == person_id, self.people.c.to_position.is_(None))
         row = db.execute(query).mappings().first()
         return None if row is None else _person(row)
+
+    def people_by_id(self, db: Connection, person_ids: Sequence[str]) -> dict[str, Person]:
+        """These people as they are now; those unknown or forgotten are absent."""
+        p = self.people.c
+        rows = rows_by_key(db, self.people, p.person_id, person_ids, p.to_position.is_(None))
+        return {row["person_id"]: _person(row) for row in rows}
 
     def audience(self, db: Connection, node_ids: Sequence[str], as_of: int) -> Iterator[Person]:
         """Everybody at these nodes as of a log position, by id."""

@@ -38,10 +38,12 @@ from sqlalchemy.pool import StaticPool
 from domain.errors import Unreachable
 from domain.events import Recorded
 from projections.cases import Cases
+from projections.contact_points import ContactPoints
 from projections.deliveries import Deliveries
 from projections.directory import Directory
 from projections.feeds import Feeds
 from projections.inbox import Inbox
+from projections.ladder import Ladder
 from projections.plans import Plans
 from projections.projection import Projection
 from projections.roster import Rosters
@@ -62,6 +64,8 @@ VIEWS: tuple[type[Projection], ...] = (
     Feeds,
     Rosters,
     Whereabouts,
+    ContactPoints,
+    Ladder,
 )
 P = TypeVar("P", bound=Projection)
 BATCH = 500  # events in one transaction
@@ -170,6 +174,14 @@ class Views:
     @property
     def whereabouts(self) -> Whereabouts:
         return self._view(Whereabouts)
+
+    @property
+    def contact_points(self) -> ContactPoints:
+        return self._view(ContactPoints)
+
+    @property
+    def ladder(self) -> Ladder:
+        return self._view(Ladder)
 
     def names(self) -> list[str]:
         return sorted(self._current)

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Integer, Text, select, update
 
 from domain.events import Recorded
+from domain.ladder import LadderStepped
 from domain.planning import PlanMade
 from domain.relays import RelayEscalated, RelayPassed
 from domain.warnings import WarningCancelled, WarningReleased, WarningUpdated
@@ -23,12 +24,13 @@ class Plans(Projection):
         self.triggers = self.table(
             "triggers",
             Column("event_id", Text, primary_key=True),
-            Column("kind", Text, nullable=False),  # released, passed, escalated, updated, cancelled
+            Column("kind", Text, nullable=False),  # released, passed, escalated, stepped, updated, cancelled
             Column("warning_id", Text, nullable=False),
             Column("node_id", Text, nullable=False),
             Column("action", Text, nullable=False),
             Column("at", Utc, nullable=False),
             Column("spared", Json, nullable=False),
+            Column("step", Json),  # of stepped: the shard, the number of the rung, indices by channel
             Column("actor", Text, nullable=False),
             Column("correlation_id", Text, nullable=False),
             Column("position", Integer, nullable=False),
@@ -46,6 +48,9 @@ class Plans(Projection):
                     new.append(_trigger(r, "passed", warning_id, node_id))
                 case RelayEscalated(warning_id=warning_id, node_id=node_id, action=action, spared=spared):
                     new.append(_trigger(r, "escalated", warning_id, node_id, action, spared))
+                case LadderStepped() as event:
+                    step = {"shard_id": event.shard_id, "rung": event.rung, "to": event.to}
+                    new.append({**_trigger(r, "stepped", event.warning_id), "step": step})
                 case WarningCancelled(warning_id=warning_id):
                     new.append(_trigger(r, "cancelled", warning_id))
                 case WarningUpdated():
@@ -77,6 +82,7 @@ def _trigger(
         "action": action,
         "at": r.metadata.recorded_at,
         "spared": list(spared),
+        "step": None,
         "actor": r.metadata.actor,
         "correlation_id": r.metadata.correlation_id,
         "position": r.position,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import msgspec
-from sqlalchemy import Column, Connection, Dialect, Insert, MetaData, Table, Text, TypeDecorator, Update, select
+from sqlalchemy import Column, Connection, Delete, Dialect, Insert, MetaData, Table, Text, TypeDecorator, Update, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -58,8 +58,8 @@ class Projection:
         self.metadata = MetaData()
         self.tables: dict[str, Table] = {}
 
-    def table(self, name: str, *columns: Any) -> Table:
-        made = Table(f"{name}_g{self.generation}", self.metadata, *columns)
+    def table(self, name: str, *columns: Any, **options: Any) -> Table:
+        made = Table(f"{name}_g{self.generation}", self.metadata, *columns, **options)
         self.tables[name] = made
         return made
 
@@ -81,7 +81,7 @@ class Bulk:
     takes several times as long as the database itself. Here each column's conversion is looked up once.
     """
 
-    def __init__(self, statement: Insert | Update, columns: Sequence[str] | None = None) -> None:
+    def __init__(self, statement: Insert | Update | Delete, columns: Sequence[str] | None = None) -> None:
         """`columns`: those that an insert names; an update names its own."""
         self._statement = statement
         self._columns = None if columns is None else list(columns)
@@ -99,7 +99,7 @@ class Bulk:
 class _Compiled:
     """A statement's SQL and how a row becomes its parameters."""
 
-    def __init__(self, statement: Insert | Update, dialect: Dialect, columns: list[str] | None) -> None:
+    def __init__(self, statement: Insert | Update | Delete, dialect: Dialect, columns: list[str] | None) -> None:
         compiled = statement.compile(dialect=dialect, column_keys=columns)
         assert isinstance(compiled, SQLCompiler)
         self.sql = str(compiled)

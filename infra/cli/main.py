@@ -19,6 +19,7 @@ from infra.cli import (
     demo,
     feed,
     log,
+    reach,
     registry,
     roster,
     serve,
@@ -66,6 +67,7 @@ app.add_typer(registry.token_app, name="token")
 registry.people_app.add_typer(stays.app, name="stay")
 registry.people_app.command("tag")(stays.tag)
 app.command("audience")(audience.audience)
+app.add_typer(reach.app, name="reach")
 app.command("init")(registry.init)
 app.command("replay")(log.replay)
 app.command("serve")(serve.serve)

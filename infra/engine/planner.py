@@ -20,7 +20,7 @@ from domain import planning, relays, shards
 from domain.errors import FenghuoError, Refused, VersionConflict
 from domain.events import Event
 from domain.ids import derived, plan_stream, relay_stream, shard_stream
-from domain.people import Person
+from domain.people import Channel, Person
 from domain.planning import PlanMade, Told
 from domain.ports import Append, Clock, Origin, Vault
 from domain.rulepacks import LevelRule
@@ -192,7 +192,7 @@ class Planner:
             meant: list[Person] = []
             if not ended:
                 nodes, meant, told = self._told(db, trigger, warning, rule, as_of, row["released_at"])
-        purpose = {"cancelled": Purpose.CANCEL, "escalated": Purpose.ESCALATION}.get(trigger["kind"], Purpose.NOTICE)
+            purpose = self._purpose(db, trigger)
         staff: dict[str, set[str]] = {}
         for one in told:
             if one.circle is Circle.STAFF:
@@ -255,12 +255,18 @@ class Planner:
         directory = self._views.directory
         hierarchy = directory.hierarchy(db)
 
+        def living(people: list[Person]) -> list[Person]:
+            """The people without the contact points that lead nowhere."""
+            dead = self._views.contact_points.unreachable(db, [person.person_id for person in people], as_of)
+            return list(planning.without(people, dead)) if dead else people
+
         def at(nodes: Sequence[str]) -> list[Person]:
-            return list(directory.audience(db, nodes, as_of))
+            return living(list(directory.audience(db, nodes, as_of)))
 
         match trigger["kind"]:
             case "released":
-                nodes, everybody = asked.chosen(warning.content.target)
+                nodes, chosen = asked.chosen(warning.content.target)
+                everybody = living(chosen)
                 staff, people = list(planning.staff_told(everybody, rule)), list(planning.people_told(everybody, rule))
                 told = staff + people if rule.direct else staff
                 meant = [p for p in everybody if planning.is_staff(p) or rule.direct]
@@ -282,9 +288,36 @@ class Planner:
                     spared=trigger["spared"],
                 )
                 return [], [], told
+            case "stepped":
+                return [], [], self._climbing(db, trigger["step"])
             case "cancelled":
                 return [], [], self._views.deliveries.reached(db, warning.warning_id)
         return [], [], []
+
+    def _climbing(self, db: Connection, step: dict[str, Any]) -> list[Told]:
+        """Those of a shard who are taken to their next rung, at the node and in the language that they had."""
+        shard = self._views.ladder.shard(db, step["shard_id"])
+        if shard is None:
+            raise Refused("plan.no_shard", "The shard of this step is not in the views.")
+        return [
+            Told(
+                shard["node_id"],
+                Circle(shard["circle"]),
+                Channel(channel),
+                shard["language"],
+                shard["recipients"][index],
+                rung=step["rung"],
+                climbs=True,
+            )
+            for channel, indices in step["to"].items()
+            for index in indices
+        ]
+
+    def _purpose(self, db: Connection, trigger: dict[str, Any]) -> Purpose:
+        if trigger["kind"] == "stepped":
+            shard = self._views.ladder.shard(db, trigger["step"]["shard_id"])
+            return Purpose(shard["purpose"]) if shard else Purpose.NOTICE
+        return {"cancelled": Purpose.CANCEL, "escalated": Purpose.ESCALATION}.get(trigger["kind"], Purpose.NOTICE)
 
     async def _stop_sending(self, warning_id: str, origin: Origin) -> None:
         """Ends what is still being sent, so that "those reached" is a fact before they are told."""

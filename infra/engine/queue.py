@@ -20,6 +20,7 @@ from domain.warnings import Text
 from infra.engine.follower import Follower
 from notifiers.channel import Rendered
 from notifiers.render import render
+from notifiers.trial import render_trial
 from notifiers.worker import Waiting
 from projections.follower import Views
 from projections.warnings import state_of
@@ -89,6 +90,8 @@ class ViewTexts:
         return await asyncio.to_thread(self._rendered, plan)
 
     def _rendered(self, plan: ShardPlanned) -> Rendered:
+        if plan.purpose is Purpose.TEST:  # about no warning
+            return render_trial(plan, self._clock.now())
         with self._views.reading() as db:
             row = self._views.warnings.one(db, plan.warning_id)
         if row is None:

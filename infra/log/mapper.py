@@ -15,8 +15,10 @@ import domain.cases
 import domain.commands
 import domain.feeds
 import domain.grants
+import domain.ladder
 import domain.people
 import domain.planning
+import domain.reach
 import domain.relays
 import domain.roster
 import domain.rulepacks

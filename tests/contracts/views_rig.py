@@ -16,7 +16,7 @@ import msgspec
 
 sys.path.append(str(Path(__file__).parents[1] / "engine"))
 
-from house import EMAIL, NOW, SMS, House, actor, content, house, personal, phone_of
+from house import EMAIL, NOW, PEOPLE, SMS, House, actor, content, house, personal, phone_of
 
 from api.commands import Once
 from api.feeds import forms
@@ -68,6 +68,7 @@ async def _live() -> Lived:
             await _others(h)
             await _feeds(h)
             await _night(h)
+            await _ladders(h)
             await h.quiet()
             return Lived(events=h.recorded(), fingerprints=h.stores.views.fingerprints())
     finally:
@@ -188,3 +189,31 @@ async def _feeds(h: House) -> None:
             await h.quiet()
     await desk.allow_release(actor("officer2"), "advice", [Level.RED, Level.ORANGE])
     await desk.remove(actor("officer2"), "gone")
+
+
+async def _ladders(h: House) -> None:
+    """Channels one after the other, dead contact points, tests of those not heard of."""
+    pack = standard()
+    levels = {level: msgspec.structs.replace(rule, one_by_one=True) for level, rule in pack.levels.items()}
+    one_by_one = msgspec.structs.replace(pack, rule_pack_id="one-by-one", levels=levels)
+    await h.registry.adopt_rules(one_by_one, actor("admin"))
+    climbers = ("milan-both", "county1", "milan-zh", "milan-head")
+    await h.registry.register_people([(_on_ladder(who), personal(who)) for who in climbers], actor("admin"))
+    await h.quiet()
+    refused = {"outcome": Outcome.REFUSED, "reason": Reason.BAD_ADDRESS}
+    h.notifiers[SMS].answers.update({"milan-both": [refused], "county1": [refused]})
+    h.notifiers[Channel.WEBPUSH].answers["milan-push"] = [{**refused, "reason": Reason.SUBSCRIPTION_GONE}]
+    wave = await h.told(Level.RED, target="north", event="Wave", expires_at=h.clock.now() + timedelta(hours=1))
+    shard_id, index = h.place(wave, "milan-zh", SMS)
+    await h.runtime.receipts.record(shard_id, Row(index, Outcome.DELIVERED, 1))
+    await h.pass_time(seconds=300)
+    await h.registry.register_people([(_on_ladder("milan-both"), personal("milan-both"))], actor("admin"))
+    for node_id in ("milan", "village"):
+        await h.stores.reachability.order_test(actor("officer1"), node_id=node_id)
+        await h.quiet()
+
+
+def _on_ladder(who: str) -> Person:
+    node, role, language, _ = PEOPLE[who]
+    channels = (Channel.SMS, Channel.EMAIL, Channel.VOICE)
+    return Person(person_id=who, node_id=node, role=role, language=language, channels=channels)

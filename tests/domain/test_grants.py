@@ -57,7 +57,7 @@ def test_a_role_allows_its_own_actions_alone(role, action):
 
 def test_what_each_role_may_do_is_noticed_when_it_changes():
     station = {"warning.read", "relay.read", "relay.act", "duty.take", "case.read", "case.open", "case.act"}
-    county = station | {"case.task", "people.open", "roster.write"}
+    county = station | {"case.task", "people.open", "roster.write", "reach.test"}
     assert {role.value: {action.value for action in allowed} for role, allowed in ALLOWED.items()} == {
         "station_head": station | {"roster.write"},
         "liaison": station,

@@ -207,6 +207,7 @@ class House:
                 stores.views.plans.pending(db)
                 or stores.views.deliveries.queue(db, now, "embedded", 1)
                 or stores.views.timers.due(db, now)
+                or stores.views.ladder.due(db, now)
             )
         return not busy and stores.log.last_position_now() == end
 

@@ -135,6 +135,14 @@ async def _audience(town: Town) -> Asked:
     return "POST", "/v1/audience", {"target": {"nodes": ["milan"], "audience": {"is": "country", "country": "IT"}}}
 
 
+async def _reach(town: Town) -> Asked:
+    return "GET", "/v1/reach?node=milan", None
+
+
+async def _reach_test(town: Town) -> Asked:
+    return "POST", "/v1/reach/tests", {"node_id": "rome", "channel": "sms"}
+
+
 RIGHTS: list[tuple[Callable[[Town], Awaitable[Asked]], str, tuple[str, ...]]] = [
     (_draft, "officer1", ("county1", "milan-head", "auditor1", "milan-zh")),
     (_revise, "officer2", ("county1",)),
@@ -159,6 +167,8 @@ RIGHTS: list[tuple[Callable[[Town], Awaitable[Asked]], str, tuple[str, ...]]] = 
     (_withdraw, "admin", ("officer1", "milan-zh")),
     (_tag, "admin", ("officer1", "milan-head", "milan-zh")),
     (_audience, "officer1", ("county1", "milan-head", "admin", "auditor1", "milan-zh")),
+    (_reach, "milan-head", ("rome-head", "county2", "milan-zh")),
+    (_reach_test, "county1", ("county2", "rome-head", "auditor1", "milan-zh")),
 ]
 
 

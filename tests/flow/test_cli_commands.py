@@ -63,6 +63,9 @@ def test_all_commands_are_known_to_these_tests() -> None:
         ("demo", "--people", "1"),
         ("token", "issue", "p", "--days", "0"),
         ("warning", "cancel", "x"),
+        ("reach", "--days", "0"),
+        ("reach", "test", "--as", "county1"),
+        ("reach", "test", "--node", "milan", "--as", "county1", "--channel", "pigeon"),
     ],
     ids=" ".join,
 )
@@ -224,6 +227,9 @@ def test_the_console_script_itself_says_one_line(history: History, tmp_path: Pat
         ("grant", "give", "milan-zh", "auditor", "milan"),
         ("token", "login-link", "officer1"),
         ("token", "issue", "officer1"),
+        ("reach",),
+        ("reach", "--node", "milan", "--days", "7"),
+        ("reach", "test", "--node", "milan", "--as", "county1"),
     ],
     ids=" ".join,
 )
