@@ -15,7 +15,7 @@ import msgspec
 from domain.events import Event, topic
 from domain.ids import derived
 from domain.people import STAFF, Channel, Person, Role
-from domain.rulepacks import LevelRule
+from domain.rulepacks import Lane, LevelRule
 from domain.shards import SHARD_SIZE, Circle, Purpose, ShardPlanned
 from domain.stations import Hierarchy, Kind
 from domain.warnings import Target, WarningState
@@ -95,7 +95,10 @@ def people_told(people: Iterable[Person], rule: LevelRule) -> Iterator[Told]:
 def plan(
     told: Iterable[Told], *, trigger_event_id: str, warning: WarningState, rule: LevelRule, purpose: Purpose
 ) -> list[ShardPlanned]:
-    """Shards of at most 500, the same for the same people in any order. Nobody is in a plan twice over one channel."""
+    """Shards of at most 500, the same for the same people in any order. Nobody is in a plan twice over one channel.
+
+    A drill has a lane of its own, whatever its level.
+    """
 
     def key(t: Told) -> tuple[str, str, str, str]:
         return (t.node_id, t.circle, t.channel, t.language)
@@ -116,9 +119,10 @@ def plan(
                     purpose=purpose,
                     channel=Channel(channel),
                     language=language,
-                    lane=rule.lane,
+                    lane=Lane.DRILL if warning.content.drill else rule.lane,
                     recipients=tuple(recipients[start : start + SHARD_SIZE]),
                     valid_until=warning.content.expires_at,
+                    sandboxed=warning.sandboxed,
                 )
             )
     return shards

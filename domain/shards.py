@@ -38,6 +38,8 @@ class Circle(StrEnum):
 
 @topic("shard.planned")
 class ShardPlanned(Event, frozen=True, kw_only=True):
+    """`sandboxed`: of a drill, whose messages stay in this program."""
+
     shard_id: str
     warning_id: str
     node_id: str
@@ -48,6 +50,7 @@ class ShardPlanned(Event, frozen=True, kw_only=True):
     lane: Lane
     recipients: tuple[str, ...]
     valid_until: datetime
+    sandboxed: bool = False
 
 
 @topic("shard.leased")

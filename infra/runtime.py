@@ -35,6 +35,7 @@ from infra.log.recorders import sqlite_log
 from infra.log.store import EventLog
 from infra.vault import FileVault
 from notifiers.channel import Notifier
+from notifiers.drill import Count, DrillNotifier
 from notifiers.links import Links
 from notifiers.worker import Worker
 from projections.follower import Views, sqlite_views
@@ -105,13 +106,23 @@ class Runtime:
     """A running installation: follower, planner, timekeeper, worker and prover beside the stores.
 
     Only one may run on a data folder at a time: a lock on a file says so. Raises Unreachable where another runs.
+    `drilled` hears of every message of a drill.
     """
 
-    def __init__(self, stores: Stores, notifiers: dict[Channel, Notifier], public_url: str) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        notifiers: dict[Channel, Notifier],
+        public_url: str,
+        drilled: Count = lambda *_: None,
+    ) -> None:
         self.stores = stores
-        self.notifiers = notifiers
         self.links = Links(public_url, stores.vault.secret("links"))
         self.receipts = Receipts(stores.log)
+        self.notifiers: dict[Channel, Notifier] = {
+            channel: DrillNotifier(notifier, self.receipts.record, stores.clock, drilled)
+            for channel, notifier in notifiers.items()
+        }
         self.queue = ViewQueue(stores.views, stores.follower, stores.clock)
         self.worker = Worker(
             log=stores.log,
@@ -120,7 +131,7 @@ class Runtime:
             contacts=ViewContacts(stores.views),
             vault=stores.vault,
             links=self.links,
-            notifiers=notifiers,
+            notifiers=self.notifiers,
             clock=stores.clock,
             jitter=random.random,
         )

@@ -101,7 +101,9 @@ async def serving(settings: Settings, stores: Stores) -> AsyncIterator[Serving]:
             port = int(listener.getsockname()[1])
             url = wiring.public_url(settings, port)
             meters = Meters()
-            runtime = Runtime(stores, wiring.counted(wiring.channels(pointed, stores), meters), url)
+            runtime = Runtime(
+                stores, wiring.counted(wiring.channels(pointed, stores), meters), url, wiring.drilled(meters)
+            )
             app = wiring.application(pointed, stores, runtime, meters)
             config = uvicorn.Config(
                 app,

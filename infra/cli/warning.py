@@ -57,7 +57,8 @@ def draft(
         raise InvalidInput("draft.invalid", f"{file}: {at or 'the file'}: {first['msg']}.") from None
 
     async def act(stores: Stores) -> str:
-        return (await stores.desk.draft(actor(person), body.content(), updates=body.updates)).id
+        done = await stores.desk.draft(actor(person), body.content(), updates=body.updates, correction=body.correction)
+        return done.id
 
     _done(with_stores(data_dir, act), "drafted", as_json)
 
@@ -67,14 +68,20 @@ def release(
     warning_id: Id,
     person: As = "",
     break_glass: Annotated[bool, typer.Option("--break-glass", help="Release alone; needs --reason.")] = False,
-    reason: Annotated[str, typer.Option(help="Why there is no second person.")] = "",
+    real_channels: Annotated[
+        bool, typer.Option("--real-channels", help="Send a drill by the real providers; needs --reason.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="Why there is no second person, or why a drill reaches people.")] = "",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Lets a draft go out: as the second person, or by breaking the glass."""
 
     async def act(stores: Stores) -> str:
-        return (await stores.desk.release(actor(person), warning_id, break_glass=break_glass, reason=reason)).id
+        done = await stores.desk.release(
+            actor(person), warning_id, break_glass=break_glass, reason=reason, real_channels=real_channels
+        )
+        return done.id
 
     _done(with_stores(data_dir, act), "released", as_json)
 

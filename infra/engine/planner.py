@@ -17,7 +17,7 @@ from domain import planning, relays, shards
 from domain.errors import FenghuoError, Refused, VersionConflict
 from domain.events import Event
 from domain.ids import plan_stream, relay_stream, shard_stream
-from domain.people import Person
+from domain.people import Channel, Person
 from domain.planning import PlanMade, Told
 from domain.ports import Append, Clock, Origin
 from domain.rulepacks import LevelRule
@@ -25,12 +25,14 @@ from domain.shards import Purpose, ShardPlanned
 from domain.warnings import Status, WarningState
 from infra.engine.follower import Follower
 from infra.log.store import EventLog
+from projections import audience
 from projections.follower import Views
 
 _log = structlog.get_logger("fenghuo.planner")
 
 APPEND_EVENTS = 200  # appends of one plan go to the log in portions of this many events
 ENDS = ("updated", "cancelled")  # triggers after which nothing more of the warning is sent
+PURPOSES = {"cancelled": Purpose.CANCEL, "updated": Purpose.CANCEL, "escalated": Purpose.ESCALATION}
 SETTLE_S = 120.0  # how long a cancellation waits for the answers to what was being sent
 
 
@@ -110,6 +112,8 @@ class Planner:
         )
         if trigger["kind"] in ENDS:
             await self._stop_sending(trigger["warning_id"], origin)
+        elif corrected := await asyncio.to_thread(self._corrected, trigger):
+            await self._stop_sending(corrected, origin)
         appends, made, position = await asyncio.to_thread(self._made, trigger)
         appends.append(Append(plan_stream(trigger["event_id"]), 0, [made]))  # last: it says that all before it is there
         for start in range(0, len(appends), APPEND_EVENTS):
@@ -127,6 +131,12 @@ class Planner:
         with self._views.reading() as db:
             row = self._views.warnings.one(db, warning_id)
         return row["rule_pack_id"] if row else None
+
+    def _corrected(self, trigger: dict[str, Any]) -> str | None:
+        """The warning whose words a release corrects: who has them must be known before they are told."""
+        with self._views.reading() as db:
+            row = self._views.warnings.one(db, trigger["warning_id"])
+        return row["updates"] if row and row["correction"] and trigger["kind"] == "released" else None
 
     async def _append_new(self, appends: Sequence[Append], origin: Origin) -> None:
         try:
@@ -156,11 +166,19 @@ class Planner:
             ended = warning.status is not Status.RELEASED and trigger["kind"] not in ENDS
             nodes: list[str] = []
             told: list[Told] = []
-            audience: list[Person] = []
+            meant: list[Person] = []
             if not ended:
-                nodes, audience, told = self._told(db, trigger, warning, rule, as_of)
-        purpose = {"cancelled": Purpose.CANCEL, "escalated": Purpose.ESCALATION}.get(trigger["kind"], Purpose.NOTICE)
-        planned = planning.plan(told, trigger_event_id=trigger["event_id"], warning=warning, rule=rule, purpose=purpose)
+                nodes, meant, told = self._told(db, trigger, warning, rule, as_of)
+            purpose = PURPOSES.get(trigger["kind"], Purpose.NOTICE)
+            event_id, there = trigger["event_id"], 0
+            known: set[tuple[str, Channel]] = set()
+            if purpose is Purpose.CANCEL or warning.correction:
+                # Whom a warning reached may read otherwise after a crash: who stands in the plan already stays in it,
+                # and who is missing comes into shards of their own.
+                there, known = self._views.deliveries.planned(db, warning.warning_id, purpose)
+                told = [t for t in told if (t.person_id, t.channel) not in known]
+                event_id = f"{event_id}+{there}" if there else event_id
+        planned = planning.plan(told, trigger_event_id=event_id, warning=warning, rule=rule, purpose=purpose)
         appends = [
             Append(
                 relay_stream(warning.warning_id, node_id),
@@ -173,15 +191,15 @@ class Planner:
         ]
         appends += [Append(shard_stream(shard.shard_id), 0, [shard]) for shard in planned]
         unreachable: dict[str, int] = {}
-        for person in audience:
+        for person in meant:
             if not person.channels:
                 unreachable[person.node_id] = unreachable.get(person.node_id, 0) + 1
         made = PlanMade(
             trigger_event_id=trigger["event_id"],
             warning_id=warning.warning_id,
             as_of=as_of,
-            shards=len(planned),
-            recipients=len({t.person_id for t in told}),
+            shards=len(planned) + there,
+            recipients=len({t.person_id for t in told} | {who for who, _ in known}),
             unreachable=unreachable,
         )
         return appends, made, as_of
@@ -198,22 +216,20 @@ class Planner:
 
         match trigger["kind"]:
             case "released":
-                nodes = planning.concerned(warning.content.target, hierarchy)
-                everybody = at(nodes)
-                staff, people = list(planning.staff_told(everybody, rule)), list(planning.people_told(everybody, rule))
-                told = staff + people if rule.direct else staff
-                meant = [p for p in everybody if planning.is_staff(p) or rule.direct]
-                return nodes, meant, told
-            case "passed" if not rule.direct:
-                everybody = [p for p in at([trigger["node_id"]]) if not planning.is_staff(p)]
-                return [], everybody, list(planning.people_told(everybody, rule))
+                meant = audience.at_release(self._views, db, warning, rule, as_of)
+                return list(meant.nodes), list(meant.people), list(meant.told)
+            case "passed":
+                meant = audience.at_relay(self._views, db, [trigger["node_id"]], rule, as_of)
+                return [], list(meant.people), list(meant.told)
             case "escalated" if trigger["action"] == "deputy":
                 return [], [], list(planning.deputies_told(at([trigger["node_id"]]), rule))
             case "escalated" if trigger["action"] == "parent":
                 parent = hierarchy.nodes[trigger["node_id"]].parent
                 return [], [], list(planning.staff_told(at([parent]), rule)) if parent else []
             case "cancelled":
-                return [], [], self._views.deliveries.reached(db, warning.warning_id)
+                return [], [], audience.holders(self._views, db, warning.warning_id)
+            case "updated":
+                return [], [], audience.left_out(self._views, db, warning, as_of)
         return [], [], []
 
     async def _stop_sending(self, warning_id: str, origin: Origin) -> None:
