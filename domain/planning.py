@@ -92,13 +92,15 @@ def people_told(people: Iterable[Person], rule: LevelRule) -> Iterator[Told]:
             yield from _told(person, Circle.PEOPLE, rule)
 
 
+def lane_of(warning: WarningState, rule: LevelRule) -> Lane:
+    """A drill has a lane of its own, whatever its level."""
+    return Lane.DRILL if warning.content.drill else rule.lane
+
+
 def plan(
     told: Iterable[Told], *, trigger_event_id: str, warning: WarningState, rule: LevelRule, purpose: Purpose
 ) -> list[ShardPlanned]:
-    """Shards of at most 500, the same for the same people in any order. Nobody is in a plan twice over one channel.
-
-    A drill has a lane of its own, whatever its level.
-    """
+    """Shards of at most 500, the same for the same people in any order. Nobody is in a plan twice over one channel."""
 
     def key(t: Told) -> tuple[str, str, str, str]:
         return (t.node_id, t.circle, t.channel, t.language)
@@ -119,7 +121,7 @@ def plan(
                     purpose=purpose,
                     channel=Channel(channel),
                     language=language,
-                    lane=Lane.DRILL if warning.content.drill else rule.lane,
+                    lane=lane_of(warning, rule),
                     recipients=tuple(recipients[start : start + SHARD_SIZE]),
                     valid_until=warning.content.expires_at,
                     sandboxed=warning.sandboxed,

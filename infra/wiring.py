@@ -122,6 +122,7 @@ def services(settings: Settings, stores: Stores, runtime: Runtime, meters: Meter
         alive=lambda: runtime.alive,
         checkpoint=stores.prover.note,
         metrics=meters.registry,
+        prices=settings.prices.table(),
         sms_token=settings.sms.auth_token.get_secret_value() if settings.sms else None,
     )
 

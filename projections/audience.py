@@ -71,11 +71,10 @@ def holders(views: Views, db: Connection, warning_id: str) -> list[Told]:
     return list(held.values())
 
 
-def left_out(views: Views, db: Connection, before: WarningState, as_of: int) -> list[Told]:
-    """Who holds the words of an updated warning and is not concerned by the update: it is over for them."""
-    after = views.warnings.state(db, before.updated_by) if before.updated_by else None
-    if after is None or after.correction:
+def left_out(views: Views, db: Connection, before_id: str, after: WarningState, as_of: int) -> list[Told]:
+    """Who holds the words of a warning and is not concerned by its update: it is over for them."""
+    if after.correction:
         return []
     _, everybody = concerned(views, db, after, as_of)
     still = {person.person_id for person in everybody}
-    return [told for told in holders(views, db, before.warning_id) if told.person_id not in still]
+    return [told for told in holders(views, db, before_id) if told.person_id not in still]

@@ -229,7 +229,9 @@ class Planner:
             case "cancelled":
                 return [], [], audience.holders(self._views, db, warning.warning_id)
             case "updated":
-                return [], [], audience.left_out(self._views, db, warning, as_of)
+                after = self._views.warnings.state(db, warning.updated_by) if warning.updated_by else None
+                left = audience.left_out(self._views, db, warning.warning_id, after, as_of) if after else []
+                return [], [], left
         return [], [], []
 
     async def _stop_sending(self, warning_id: str, origin: Origin) -> None:
