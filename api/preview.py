@@ -54,8 +54,8 @@ class NodeCount(BaseModel):
 
 
 class Phase(BaseModel):
-    """Who is told at one time: `at_once` by the release itself, `on_relay` when their stations relay. What silence brings
-    about (deputies, offices above, further channels) is not counted: nobody knows it before.
+    """Who is told at one time: `at_once` by the release itself, `on_relay` when their stations relay. Deputies, offices
+    above and further channels, to which silence leads, are not counted: nobody knows it before.
 
     Counts by language and country are people, by channel messages: somebody with two channels gets two.
     """

@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from domain.errors import FenghuoError
-from infra.cli import cap, demo, log, registry, serve, warning
+from infra.cli import cap, demo, drill, log, registry, serve, warning
 from infra.cli.common import err
 
 app = typer.Typer(
@@ -54,6 +54,7 @@ app.command("init")(registry.init)
 app.command("replay")(log.replay)
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
+app.command("drill")(drill.drill)
 
 
 def run() -> None:
