@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from api.auth import A, S
+from api.services import Services
 from api.warnings import visible
 from domain import planning
 from domain.errors import NotFound, Refused
@@ -156,6 +157,11 @@ def read(warning_id: str, actor: A, s: S) -> Preview:
     """What the release of this draft would do: recipients, cost, words, the difference to the warning it updates."""
     row = visible(s, actor, warning_id)
     s.desk.allow(actor, Action.WARNING_DRAFT, row["content"]["target"]["nodes"])
+    return of_draft(s, warning_id)
+
+
+def of_draft(s: Services, warning_id: str) -> Preview:
+    """For those who may see it; whether they may is the caller's to ask."""
     now = s.clock.now()
     return preview(s.views, s.desk.vault, s.links, s.prices, s.desk.rules(now), warning_id, now)
 
