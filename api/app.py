@@ -9,7 +9,21 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import callbacks, cases, feed, health, people, problems, public, reach, relays, roster, warnings
+from api import (
+    callbacks,
+    cases,
+    drills,
+    feed,
+    health,
+    people,
+    preview,
+    problems,
+    public,
+    reach,
+    relays,
+    roster,
+    warnings,
+)
 from api.auth import session_person
 from api.feeds.routes import router as feeds_router
 from api.health import Meters
@@ -59,6 +73,8 @@ def create_app(
     for router in (
         health.router,
         warnings.router,
+        preview.router,
+        drills.router,
         relays.router,
         cases.router,
         people.router,

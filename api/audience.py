@@ -48,22 +48,31 @@ class Asked:
     """One question at one moment: the views' connection, a log position, and the time that "now" means in it."""
 
     def __init__(self, views: Views, db: Connection, vault: Vault, as_of: int, now: datetime) -> None:
-        self._views, self._db, self._vault = views, db, vault
-        self._as_of, self._now = as_of, now
-        self._hierarchy = views.directory.hierarchy(db)
+        self.views, self.db, self.as_of = views, db, as_of
+        self.hierarchy = views.directory.hierarchy(db)
+        self._vault, self._now = vault, now
         self._stays: dict[str, list[Stay]] = {}
+
+    def at(self, nodes: Sequence[str]) -> list[Person]:
+        """Everybody at these nodes, without the contact points that lead nowhere."""
+        return self.living(list(self.views.directory.audience(self.db, nodes, self.as_of)))
+
+    def living(self, people: list[Person]) -> list[Person]:
+        """The people without the contact points that lead nowhere."""
+        dead = self.views.contact_points.unreachable(self.db, [person.person_id for person in people], self.as_of)
+        return list(planning.without(people, dead)) if dead else people
 
     def chosen(self, target: Target) -> tuple[list[str], list[Person]]:
         """(the nodes that a warning goes through, parents first; their staff and the people who are meant).
 
         With an audience the nodes are those at which people who match are registered, and the offices above them.
         """
-        nodes = planning.concerned(target, self._hierarchy)
-        everybody = list(self._views.directory.audience(self._db, nodes, self._as_of))
+        nodes = planning.concerned(target, self.hierarchy)
+        everybody = list(self.views.directory.audience(self.db, nodes, self.as_of))
         if target.audience is None:
             return nodes, everybody
         matching = {person.person_id: person for person in self.matching(target, everybody)}
-        nodes = planning.concerned_by((person.node_id for person in matching.values()), nodes, self._hierarchy)
+        nodes = planning.concerned_by((person.node_id for person in matching.values()), nodes, self.hierarchy)
         through = frozenset(nodes)
         return nodes, [
             person
@@ -79,15 +88,15 @@ class Asked:
         people = [person for person in people if person.role is not Role.AUDITOR]
         if audience.needs_stays(expression):
             self._open([person.person_id for person in people])
-        matches = audience.matcher(expression, self._hierarchy, self._now)
+        matches = audience.matcher(expression, self.hierarchy, self._now)
         return [person for person in people if matches(person, self._stays.get(person.person_id, ()))]
 
     def count(self, target: Target) -> Counts:
         nodes, everybody = self.chosen(target)
         people = [p for p in everybody if not planning.is_staff(p) and p.role is not Role.AUDITOR]
-        where = audience.whereabouts(self._hierarchy, self._now)
+        where = audience.whereabouts(self.hierarchy, self._now)
         return Counts(
-            as_of=self._as_of,
+            as_of=self.as_of,
             people=len(people),
             staff=sum(planning.is_staff(p) and p.role is not Role.DEPUTY for p in everybody),
             nodes=nodes,
@@ -100,7 +109,7 @@ class Asked:
 
     def _open(self, person_ids: Sequence[str]) -> None:
         """The stays of these people, opened. Those of people who were forgotten stay closed: they count by node."""
-        sealed = self._views.whereabouts.of(self._db, person_ids, self._as_of)
+        sealed = self.views.whereabouts.of(self.db, person_ids, self.as_of)
         boxes = [(person_id, box) for person_id, some in sealed.items() for box in some]
         for (person_id, _), fields in zip(boxes, self._vault.open_all([box for _, box in boxes]), strict=True):
             if fields is not None:

@@ -23,6 +23,7 @@ from domain.errors import InvalidInput, Refused
 from domain.ids import cap_warning_id
 from domain.rulepacks import Level
 from domain.warnings import Area, ContactCard, Content, Source, Status, Target, Text
+from notifiers.render import drill_mark
 
 SENDER = "fenghuo@localhost"
 HOME_ZONE = ZoneInfo("Asia/Shanghai")
@@ -49,9 +50,10 @@ def one_alert(data: bytes) -> Alert:
 def content_of(alert: Alert, data: bytes, *, target: str) -> tuple[Content, str]:
     """A draft's content and its id: the same message is always the same warning.
 
-    Raises InvalidInput for what is no warning of a real event (tests, exercises, acknowledgements) or says nothing.
+    An exercise makes a drill. Raises InvalidInput for what else is no warning of a real event (tests, acknowledgements)
+    or says nothing.
     """
-    if alert.status != "Actual":
+    if alert.status not in ("Actual", "Exercise"):
         raise InvalidInput("cap.not_actual", f"The message has status {alert.status}: it warns of nothing real.")
     if alert.msg_type not in ("Alert", "Update"):
         raise InvalidInput("cap.not_alert", f"A message of type {alert.msg_type} is not drafted from.")
@@ -97,6 +99,7 @@ def content_of(alert: Alert, data: bytes, *, target: str) -> tuple[Content, str]
             sent=format_time(alert.sent),
             sha256=hashlib.sha256(data).hexdigest(),
         ),
+        drill=alert.status == "Exercise",
     )
     return content, cap_warning_id(alert.sender, alert.identifier, format_time(alert.sent))
 
@@ -118,7 +121,8 @@ def to_its_area(content: Content) -> Content:
 def cap_of(row: dict[str, Any], *, sender: str, parent: dict[str, Any] | None = None) -> bytes:
     """A warning of ours, as the views have it, as one valid CAP 1.2 message.
 
-    A cancelled one is a `Cancel` that references the alert; an update is an `Update` that references its `parent`.
+    A cancelled one is a `Cancel` that references the alert; an update is an `Update` that references its `parent`. A
+    drill is an `Exercise` from the first draft on, and its headlines say so to those who do not look at the status.
     Raises Refused where its words cannot stand in XML.
     """
     content = msgspec.convert(row["content"], Content)
@@ -133,10 +137,10 @@ def cap_of(row: dict[str, Any], *, sender: str, parent: dict[str, Any] | None = 
         identifier=f"{row['warning_id']}.cancel" if cancelled else row["warning_id"],
         sender=sender,
         sent=_local(row["ended_at"]) if cancelled else _sent(row),
-        status="Draft" if row["status"] == Status.DRAFT.value else "Actual",
+        status="Exercise" if content.drill else "Draft" if row["status"] == Status.DRAFT.value else "Actual",
         msg_type="Cancel" if cancelled else "Update" if parent is not None else "Alert",
         scope="Public",
-        note=row["cancel_reason"] if cancelled else None,
+        note=_note(row, cancelled=cancelled),
         references=references,
         info=tuple(_info(text, content) for text in content.texts),
     )
@@ -144,6 +148,16 @@ def cap_of(row: dict[str, Any], *, sender: str, parent: dict[str, Any] | None = 
         return write(alert)
     except CapWriteError as error:
         raise Refused("cap.not_writable", f"This warning cannot be written as CAP: {error}.") from error
+
+
+def _note(row: dict[str, Any], *, cancelled: bool) -> str | None:
+    """What the message is for (CAP 1.2 means `note` for exercises and errors)."""
+    parts = [
+        "演习 DRILL." if row["drill"] else "",
+        f"更正 Correction of {row['updates']}." if row["correction"] else "",
+        (row["cancel_reason"] or "") if cancelled else "",
+    ]
+    return " ".join(part for part in parts if part) or None
 
 
 def _info(text: Text, content: Content) -> CapInfo:
@@ -157,7 +171,7 @@ def _info(text: Text, content: Content) -> CapInfo:
         language=text.language,
         effective=_local(content.effective_at),
         expires=_local(content.expires_at),
-        headline=text.headline,
+        headline=_headline(text, drill=content.drill),
         description=text.description or None,
         instruction=text.instruction or None,
         web=contact.web or None,
@@ -183,6 +197,11 @@ def _info(text: Text, content: Content) -> CapInfo:
             ),
         ),
     )
+
+
+def _headline(text: Text, *, drill: bool) -> str:
+    mark = drill_mark(text.language)
+    return text.headline if not drill or text.headline.startswith(mark) else f"{mark} {text.headline}"
 
 
 def _area(info: CapInfo) -> Area:

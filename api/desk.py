@@ -39,9 +39,10 @@ class Desk(Commands):
         *,
         warning_id: str | None = None,
         updates: str | None = None,
+        correction: bool = False,
         once: Once | None = None,
     ) -> Done:
-        """A new draft; with `updates` it is to take a released warning's place."""
+        """A new draft; with `updates` it is to take a released warning's place, or to put its words right."""
         grant = self.allow(actor, Action.WARNING_DRAFT, content.target.nodes)
         if warning_id is None:
             warning_id = derived("draft", actor.person_id, once.key) if once else self.new_id()
@@ -52,7 +53,14 @@ class Desk(Commands):
                 parent, _ = await self.log.load(warning_stream(updates), warnings.evolve)
                 found(parent, "warning")
             state, version = await self.log.load(warning_stream(warning_id), warnings.evolve)
-            events = warnings.draft(state, warning_id=warning_id, content=content, actor=actor.person_id, parent=parent)
+            events = warnings.draft(
+                state,
+                warning_id=warning_id,
+                content=content,
+                actor=actor.person_id,
+                parent=parent,
+                correction=correction,
+            )
             return [Append(warning_stream(warning_id), version, events)], warning_id
 
         return await self.commit(decide, self.origin(actor, grant, self.rules(self.clock.now()).rule_pack_id), once)
@@ -84,6 +92,7 @@ class Desk(Commands):
         *,
         break_glass: bool = False,
         reason: str = "",
+        real_channels: bool = False,
         expected_version: int | None = None,
         once: Once | None = None,
     ) -> Done:
@@ -95,14 +104,23 @@ class Desk(Commands):
         async def decide() -> tuple[Sequence[Append], str]:
             state, version = await self.log.load(warning_stream(warning_id), warnings.evolve)
             expect(version, expected_version)
+            parent, parent_version = None, 0
+            if state is not None and state.updates is not None:
+                parent, parent_version = await self.log.load(warning_stream(state.updates), warnings.evolve)
             events = warnings.release(
-                state, actor=actor.person_id, pack=pack, at=self.clock.now(), break_glass=break_glass, reason=reason
+                state,
+                actor=actor.person_id,
+                pack=pack,
+                at=self.clock.now(),
+                break_glass=break_glass,
+                reason=reason,
+                real_channels=real_channels,
+                parent=parent,
             )
             appends = [Append(warning_stream(warning_id), version, events)]
-            if events and state is not None and state.updates is not None:
-                parent, parent_version = await self.log.load(warning_stream(state.updates), warnings.evolve)
+            if events and parent is not None:
                 ending = warnings.mark_updated(parent, by_warning=warning_id)
-                appends.append(Append(warning_stream(state.updates), parent_version, ending))
+                appends.append(Append(warning_stream(parent.warning_id), parent_version, ending))
             return appends, warning_id
 
         return await self.commit(decide, self.origin(actor, grant, pack.rule_pack_id), once)
@@ -192,7 +210,8 @@ class Desk(Commands):
     ) -> Done:
         """Takes what a person answered; a person needs no grant to speak for themself.
 
-        A clear answer of staff acknowledges for their node; "need help" opens a case: all in one append.
+        A clear answer of staff acknowledges for their node; "need help" opens a case: all in one append. To a drill
+        the case is marked as one of a drill; a person looks at it all the same, since it may be meant.
         """
         with self.views.reading() as db:
             person = self.views.directory.person(db, person_id)
@@ -234,6 +253,7 @@ class Desk(Commands):
                     warning_id=warning_id,
                     person_id=person_id,
                     personal=personal,
+                    drill=warning.content.drill,
                 )
                 appends.append(Append(case_stream(case_id), case_version, opened))
             return appends, person_id

@@ -47,5 +47,11 @@ class Meters:
         self.sent = Counter(
             "fenghuo_messages_total", "Messages by channel and outcome", ["channel", "outcome"], registry=self.registry
         )
+        self.drilled = Counter(
+            "fenghuo_drill_messages_total",
+            "Messages of drills by channel and outcome, which count nowhere else",
+            ["channel", "outcome"],
+            registry=self.registry,
+        )
         self.position = Gauge("fenghuo_log_position", "Last position of the log", registry=self.registry)
         self.lag = Gauge("fenghuo_views_lag_events", "Events that the views are behind the log", registry=self.registry)

@@ -99,6 +99,7 @@ def _render(
         post_to=f"/a/{token}",
         answered=answered.answer.value if answered and answered.answer is not Answer.UNCLEAR else None,
         ended=state.status in ENDED,
+        drill=content.drill,
     )
 
 

@@ -46,12 +46,14 @@ def inbox(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     after: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Page:
-    """What the node has to acknowledge, relay or do, newest first."""
+    """What the node has to acknowledge, relay or do, newest first; drills say that they are."""
     s.desk.allow(actor, Action.RELAY_READ, [node_id])
     with s.views.reading() as db:
         rows = s.views.inbox.page(db, node_id, before=uncursor(after), limit=limit + 1)
+        drills = s.views.warnings.drills(db, [row["key"] for row in rows if row["kind"] == "warning"])
+        drills |= s.views.cases.drills(db, [row["key"] for row in rows if row["kind"] == "task"])
     more = len(rows) > limit
     return Page(
-        items=[jsonable(row) for row in rows[:limit]],
+        items=[{**jsonable(row), "drill": row["key"] in drills} for row in rows[:limit]],
         next=cursor(rows[limit - 1]["arrived_position"]) if more else None,
     )

@@ -83,7 +83,11 @@ class SourceIn(Strict):
 
 
 class WarningIn(Strict):
-    """A draft. Times carry their offset."""
+    """A draft. Times carry their offset.
+
+    `updates` names the warning whose place it takes; with `correction` it is told to exactly those who have that one's
+    words. A `drill` is marked as one in every message, and stays one.
+    """
 
     event: Line
     level: Level
@@ -95,6 +99,8 @@ class WarningIn(Strict):
     expires_at: AwareDatetime
     source: SourceIn = SourceIn()
     updates: Id | None = None
+    correction: bool = False
+    drill: bool = False
 
     def content(self) -> Content:
         return Content(
@@ -112,13 +118,16 @@ class WarningIn(Strict):
             effective_at=self.effective_at,
             expires_at=self.expires_at,
             source=Source(kind=self.source.kind, reference=self.source.reference),
+            drill=self.drill,
         )
 
 
 class ReleaseIn(Strict):
-    """`break_glass` with a `reason`, where there is no second person."""
+    """`break_glass` with a `reason`, where there is no second person; `real_channels` with a `reason`, where a drill is
+    to reach people by the real providers."""
 
     break_glass: bool = False
+    real_channels: bool = False
     reason: Annotated[str, StringConstraints(max_length=2_000)] = ""
 
 
@@ -187,6 +196,9 @@ class WarningOut(BaseModel):
     content: dict[str, Any]
     authors: list[str]
     updates: str | None
+    correction: bool
+    drill: bool
+    real_channels: bool
     updated_by: str | None
     released_by: str | None
     release: str | None
@@ -244,6 +256,7 @@ class TreeNode(BaseModel):
 
 class TreeOut(BaseModel):
     warning_id: str
+    drill: bool
     position: int
     nodes: list[TreeNode]
 

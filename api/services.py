@@ -17,6 +17,7 @@ from api.receipts import Receipts
 from api.registry import Registry
 from domain.ports import Clock, Log
 from notifiers.links import Links
+from notifiers.prices import Prices
 from projections.follower import Views
 
 
@@ -63,6 +64,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: Callable[[], str | None]
     metrics: CollectorRegistry
     sms_token: str | None = None
+    prices: Prices = Prices()
 
     def __repr__(self) -> str:
         return f"Services({self.public_url})"

@@ -34,7 +34,7 @@ router = APIRouter(prefix="/v1/warnings", tags=["warnings"])
 @router.post("", status_code=201)
 async def draft(body: WarningIn, actor: A, once: O_, s: S, response: Response) -> Command:
     """Drafts a warning. Durable when answered."""
-    done = await s.desk.draft(actor, body.content(), updates=body.updates, once=once)
+    done = await s.desk.draft(actor, body.content(), updates=body.updates, correction=body.correction, once=once)
     await s.progress.reached(done.position)
     response.headers["Location"] = f"/v1/warnings/{done.id}"
     return Command(id=done.id, position=done.position, repeated=done.repeated)
@@ -97,9 +97,15 @@ async def revise(warning_id: str, body: WarningIn, actor: A, once: O_, version: 
 
 @router.post("/{warning_id}/release")
 async def release(warning_id: str, body: ReleaseIn, actor: A, once: O_, version: V, s: S) -> Command:
-    """Lets it go out: by a second person, or by breaking the glass with a reason."""
+    """Lets it go out: by a second person, or by breaking the glass with a reason. A drill needs one person."""
     done = await s.desk.release(
-        actor, warning_id, break_glass=body.break_glass, reason=body.reason, expected_version=version, once=once
+        actor,
+        warning_id,
+        break_glass=body.break_glass,
+        reason=body.reason,
+        real_channels=body.real_channels,
+        expected_version=version,
+        once=once,
     )
     await s.progress.reached(done.position)
     return Command(id=done.id, position=done.position, repeated=done.repeated)
@@ -128,14 +134,19 @@ def export(warning_id: str, actor: A, s: S) -> Response:
 @router.get("/{warning_id}/tree")
 def tree(warning_id: str, actor: A, s: S, response: Response) -> TreeOut:
     """What every node did, and how many people were told and answered."""
-    visible(s, actor, warning_id)
+    row = visible(s, actor, warning_id)
     nodes = s.desk.nodes_allowed(actor.person_id, Action.RELAY_READ, actor.grant_id)
     with s.views.reading() as db:
         position = s.views.position
         lines = tree_nodes(s.views, db, warning_id)
     response.headers["Cache-Control"] = "no-store"
     return TreeOut.model_validate(
-        {"warning_id": warning_id, "position": position, "nodes": [line for line in lines if line["node_id"] in nodes]}
+        {
+            "warning_id": warning_id,
+            "drill": row["drill"],
+            "position": position,
+            "nodes": [line for line in lines if line["node_id"] in nodes],
+        }
     )
 
 

@@ -41,6 +41,9 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 @topic("case.opened")
 class CaseOpened(Event, frozen=True, kw_only=True):
+    """`drill`: the call for help answered a drill. Somebody still looks at it, since it may be meant; it never counts
+    among the real ones. Where it is meant, the station reports it and that opens a real case."""
+
     case_id: str
     node_id: str
     source: Source
@@ -48,6 +51,7 @@ class CaseOpened(Event, frozen=True, kw_only=True):
     warning_id: str | None = None
     person_id: str | None = None
     personal: Personal | None = None
+    drill: bool = False
 
 
 @topic("case.tasked")
@@ -95,6 +99,7 @@ def open_case(
     warning_id: str | None,
     person_id: str | None,
     personal: Personal | None,
+    drill: bool = False,
 ) -> list[Event]:
     """Opens a case; a second call for help of the same person to the same warning is the same case."""
     if state is not None:
@@ -108,6 +113,7 @@ def open_case(
             warning_id=warning_id,
             person_id=person_id,
             personal=personal,
+            drill=drill,
         )
     ]
 

@@ -139,6 +139,11 @@ def people_told(people: Iterable[Person], rule: LevelRule) -> Iterator[Told]:
             yield from _told(person, Circle.PEOPLE, rule)
 
 
+def lane_of(warning: WarningState, rule: LevelRule) -> Lane:
+    """A drill has a lane of its own, whatever its level."""
+    return Lane.DRILL if warning.content.drill else rule.lane
+
+
 def plan(
     told: Iterable[Told],
     *,
@@ -157,7 +162,8 @@ def plan(
         cause=trigger_event_id,
         warning_id=warning.warning_id,
         purpose=purpose,
-        lane=rule.lane,
+        lane=lane_of(warning, rule),
+        sandboxed=warning.sandboxed,
         valid_until=warning.content.expires_at,
         receipt_limit_s=rule.receipt_limit_s,
         quiet=quiet,
@@ -176,6 +182,7 @@ def sharded(
     receipt_limit_s: int = 0,
     quiet: tuple[int, int] | None = None,
     overrides_quiet: bool = False,
+    sandboxed: bool = False,
 ) -> list[ShardPlanned]:
     """The shards of those who are told; their ids depend on `cause`, the id of what called for them, and on these."""
 
@@ -207,6 +214,7 @@ def sharded(
                     wakes=hours is not None and overrides_quiet,
                     rung=rung,
                     receipt_limit_s=receipt_limit_s if climbs else 0,
+                    sandboxed=sandboxed,
                 )
             )
     return shards

@@ -48,6 +48,7 @@ class ShardPlanned(Event, frozen=True, kw_only=True):
 
     `rung` of the recipients' ladders, from 0; `receipt_limit_s`: after so many seconds without a receipt the next one
     is tried (0: there is none). A test names the test in `warning_id`.
+    `sandboxed`: of a drill, whose messages stay in this program.
     """
 
     shard_id: str
@@ -64,6 +65,7 @@ class ShardPlanned(Event, frozen=True, kw_only=True):
     wakes: bool = False
     rung: int = 0
     receipt_limit_s: int = 0
+    sandboxed: bool = False
 
 
 @topic("shard.leased")

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import os
 import tomllib
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from domain.errors import InvalidInput
+from notifiers.prices import Prices
 
 PREFIX = "FENGHUO_"
+Prefix = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{0,6}$")]
 
 
 class SmsConfig(BaseModel):
@@ -67,6 +70,17 @@ class FeedsConfig(BaseModel):
     allowed_origins: list[str] = []
 
 
+class PricesConfig(BaseModel):
+    """What messages cost, by calling prefix: `{"+86": 0.05}`. Of one part of a text message, of one call."""
+
+    currency: str = "CNY"
+    sms: dict[Prefix, Decimal] = {}
+    voice: dict[Prefix, Decimal] = {}
+
+    def table(self) -> Prices:
+        return Prices(currency=self.currency, sms=self.sms, voice=self.voice)
+
+
 class Settings(BaseSettings):
     """All settings, with what holds where nothing is said."""
 
@@ -83,6 +97,7 @@ class Settings(BaseSettings):
     email: EmailConfig | None = None
     webpush: WebPushConfig | None = None
     feeds: FeedsConfig = FeedsConfig()
+    prices: PricesConfig = PricesConfig()
 
     @classmethod
     def settings_customise_sources(

@@ -41,6 +41,7 @@ from infra.log.recorders import sqlite_log
 from infra.log.store import EventLog
 from infra.vault import FileVault
 from notifiers.channel import Notifier
+from notifiers.drill import Count, DrillNotifier
 from notifiers.links import Links
 from notifiers.worker import Worker
 from projections.follower import Views, sqlite_views
@@ -114,6 +115,7 @@ class Runtime:
     """A running installation: follower, planner, timekeeper, worker and prover beside the stores.
 
     Only one may run on a data folder at a time: a lock on a file says so. Raises Unreachable where another runs.
+    `drilled` hears of every message of a drill.
     """
 
     def __init__(
@@ -123,13 +125,17 @@ class Runtime:
         public_url: str,
         feed_origins: Sequence[str] = (),
         reach_test_days: int = 0,
+        drilled: Count = lambda *_: None,
     ) -> None:
         """`reach_test_days`: how often contact points that were not heard of are tested; 0: never by itself."""
         self.stores = stores
         self._reach_test_days = reach_test_days
-        self.notifiers = notifiers
         self.links = Links(public_url, stores.vault.secret("links"))
         self.receipts = Receipts(stores.log)
+        self.notifiers: dict[Channel, Notifier] = {
+            channel: DrillNotifier(notifier, self.receipts.record, stores.clock, drilled)
+            for channel, notifier in notifiers.items()
+        }
         self.queue = ViewQueue(stores.views, stores.follower, stores.clock)
         self.worker = Worker(
             log=stores.log,
@@ -138,7 +144,7 @@ class Runtime:
             contacts=ViewContacts(stores.views),
             vault=stores.vault,
             links=self.links,
-            notifiers=notifiers,
+            notifiers=self.notifiers,
             clock=stores.clock,
             jitter=random.random,
         )

@@ -115,6 +115,7 @@ async def serving(settings: Settings, stores: Stores) -> AsyncIterator[Serving]:
                 url,
                 feed_origins=pointed.feeds.allowed_origins,
                 reach_test_days=pointed.reach_test_days,
+                drilled=wiring.drilled(meters),
             )
             app = wiring.application(pointed, stores, runtime, meters)
             config = uvicorn.Config(

@@ -37,6 +37,7 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     level: Level = Level.RED
     lane: Lane = Lane.NORMAL
     drill: bool = False
+    sandboxed: bool = False  # of a drill that reaches no provider: see drill.py
     urgency: str = "high"  # RFC 8030 section 5.3: very-low, low, normal, high
     ttl_s: int = 3600  # seconds until the message is of no use
 

@@ -15,7 +15,7 @@ from babel.dates import format_datetime
 
 from domain.rulepacks import Lane, Level
 from domain.shards import Circle, Purpose
-from domain.warnings import Text, WarningState
+from domain.warnings import Status, Text, WarningState
 from notifiers.channel import LINK, Rendered
 
 HOME_ZONE = ZoneInfo("Asia/Shanghai")  # a batch is rendered once, so times are the duty office's, with the zone said
@@ -33,6 +33,9 @@ class _Words(msgspec.Struct, frozen=True):
     mission: str
     police: str
     reason: str
+    corrected: str
+    over: str
+    drill: str
 
 
 WORDS: dict[str, _Words] = {
@@ -47,6 +50,9 @@ WORDS: dict[str, _Words] = {
         "使领馆",
         "当地警察",
         "解除原因",
+        "【更正】",
+        "此预警已由新的预警代替，新预警不再涉及您。",
+        "演习",
     ),
     "en": _Words(
         ("Blue warning", "Yellow warning", "Orange warning", "Red warning"),
@@ -59,6 +65,9 @@ WORDS: dict[str, _Words] = {
         "Mission",
         "Local police",
         "Reason",
+        "[CORRECTION] ",
+        "A new warning took its place; it no longer concerns you.",
+        "DRILL",
     ),
     "es": _Words(
         ("Aviso azul", "Aviso amarillo", "Aviso naranja", "Aviso rojo"),
@@ -71,6 +80,9 @@ WORDS: dict[str, _Words] = {
         "Misión",
         "Policía local",
         "Motivo",
+        "[CORRECCIÓN] ",
+        "Un nuevo aviso lo sustituye; ya no le afecta.",
+        "SIMULACRO",
     ),
     "it": _Words(
         ("Allerta blu", "Allerta gialla", "Allerta arancione", "Allerta rossa"),
@@ -83,6 +95,9 @@ WORDS: dict[str, _Words] = {
         "Missione",
         "Polizia locale",
         "Motivo",
+        "[RETTIFICA] ",
+        "Una nuova allerta l'ha sostituita; non la riguarda più.",
+        "ESERCITAZIONE",
     ),
     "fr": _Words(
         ("Alerte bleue", "Alerte jaune", "Alerte orange", "Alerte rouge"),
@@ -95,6 +110,9 @@ WORDS: dict[str, _Words] = {
         "Mission",
         "Police locale",
         "Motif",
+        "[RECTIFICATIF] ",
+        "Une nouvelle alerte la remplace ; elle ne vous concerne plus.",
+        "EXERCICE",
     ),
 }
 
@@ -125,7 +143,8 @@ def render(
     text = text_for(content.texts, language)
     words = _words(language, text)
     level = words.levels[list(Level).index(content.level)]
-    prefix = {Purpose.CANCEL: words.cancelled, Purpose.ESCALATION: words.silent, Purpose.NOTICE: ""}[purpose]
+    news = words.corrected if warning.correction else ""
+    prefix = {Purpose.CANCEL: words.cancelled, Purpose.ESCALATION: words.silent, Purpose.NOTICE: news}[purpose]
     subject = f"{prefix}{level}: {text.headline}"
     until = format_datetime(content.expires_at, "yyyy-MM-dd HH:mm zzz", tzinfo=HOME_ZONE, locale="en")
     card = (
@@ -135,6 +154,8 @@ def render(
     )
     if purpose is Purpose.CANCEL:
         said = text_for(cancel_texts, language).headline if cancel_texts else cancel_reason
+        if warning.status is Status.UPDATED:
+            said = words.over
         parts = [subject, f"{words.reason}: {said}", card]
         push = f"{words.reason}: {said}"
         short = f"{words.cancelled}{level}: {text.headline}"[:SHORT] + f" {words.hotline} {content.contact.hotline}"
@@ -147,7 +168,7 @@ def render(
             first = f"{first} {text.instruction}"
         short = f"{_cut(first)} {ask} {LINK} {words.hotline} {content.contact.hotline}"
     body = "\n\n".join(part for part in parts if part)
-    return Rendered(
+    said_so = Rendered(
         language=language,
         subject=_one_line(subject)[:200],
         text=body,
@@ -158,8 +179,38 @@ def render(
         level=content.level,
         lane=lane,
         drill=content.drill,
+        sandboxed=warning.sandboxed,
         urgency="normal" if content.level is Level.BLUE else "high",
         ttl_s=max(60, int((content.expires_at - now).total_seconds())),
+    )
+    return _marked(said_so, words.drill, parts) if content.drill else said_so
+
+
+def drill_mark(language: str) -> str:
+    """The mark of a drill in a language, English where there is none: `【演习】`, `[DRILL]`."""
+    known = WORDS.get(language.partition("-")[0].lower(), WORDS["en"])
+    return _mark(known.drill)
+
+
+def _mark(word: str) -> str:
+    return f"[{word}]" if word.isascii() else f"【{word}】"
+
+
+def _marked(said: Rendered, word: str, parts: list[str]) -> Rendered:
+    """A drill says so first and last in whatever is read or heard of it; after all cutting, so that nothing cuts it."""
+    mark = _mark(word)
+
+    def around(text: str, between: str = " ") -> str:
+        return f"{mark}{between}{text}{between}{mark}" if text else ""
+
+    return msgspec.structs.replace(
+        said,
+        subject=around(said.subject),
+        text=around(said.text, "\n\n"),
+        html=_html([mark, *parts, mark], said.language),
+        short=around(said.short),
+        push=around(said.push),
+        voice=f"{word}. {said.voice} {word}." if said.voice else "",
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Connection, Integer, Text, select, update
+from sqlalchemy import Boolean, Column, Connection, Integer, Text, select, update
 
 from domain.cases import CaseActionRecorded, CaseClosed, CaseOpened, CaseTasked
 from domain.events import Recorded
@@ -15,6 +15,7 @@ from projections.projection import Json, Projection, Utc
 
 class Cases(Projection):
     name = "cases"
+    code_version = 2
 
     def __init__(self, generation: int = 0) -> None:
         super().__init__(generation)
@@ -29,6 +30,7 @@ class Cases(Projection):
             Column("opened_at", Utc, nullable=False),
             Column("closed_at", Utc),
             Column("result", Text),
+            Column("drill", Boolean, nullable=False),
             Column("version", Integer, nullable=False),
             Column("opened_position", Integer, nullable=False, index=True),
             Column("position", Integer, nullable=False),
@@ -62,6 +64,7 @@ class Cases(Projection):
                         "opened_at": at,
                         "closed_at": None,
                         "result": None,
+                        "drill": event.drill,
                         "version": r.version,
                         "opened_position": r.position,
                         "position": r.position,
@@ -131,6 +134,11 @@ class Cases(Projection):
     def entries_of(self, db: Connection, case_id: str) -> list[dict[str, Any]]:
         query = select(self.entries).where(self.entries.c.case_id == case_id).order_by(self.entries.c.version)
         return [dict(row) for row in db.execute(query).mappings()]
+
+    def drills(self, db: Connection, case_ids: Sequence[str]) -> set[str]:
+        """Those of these cases that came from a drill."""
+        c = self.cases.c
+        return set(db.execute(select(c.case_id).where(c.case_id.in_(case_ids), c.drill)).scalars())
 
     def page(
         self, db: Connection, *, before: int | None, limit: int, warning_id: str | None = None

@@ -6,7 +6,21 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Index, Integer, Text, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    Text,
+    and_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from domain.events import Recorded
 from domain.outcomes import REACHED, Outcome, Reason
@@ -17,6 +31,7 @@ from domain.shards import (
     ChunkIntended,
     ChunkRecorded,
     Circle,
+    Purpose,
     ReceiptsRecorded,
     ShardHeld,
     ShardLeased,
@@ -53,6 +68,7 @@ class Deliveries(Projection):
             Column("leased_until", Utc),
             Column("next_due", Utc),
             Column("planned_position", Integer, nullable=False),
+            Column("sandboxed", Boolean, nullable=False),  # of a drill: no provider sees it
             Column("position", Integer, nullable=False),
         )
         Index(f"shards_queue_g{generation}", self.shards.c.status, self.shards.c.lane, self.shards.c.planned_position)
@@ -207,6 +223,14 @@ class Deliveries(Projection):
             for node_id, circle, channel, language, person_id in db.execute(query)
         ]
 
+    def planned(self, db: Connection, warning_id: str, purpose: Purpose) -> tuple[int, set[tuple[str, Channel]]]:
+        """(number of shards, (person, channel) of all that they hold) of a warning's shards of one purpose."""
+        s, d = self.shards.c, self.deliveries.c
+        mine = (s.warning_id == warning_id, s.purpose == purpose.value)
+        count = int(db.execute(select(func.count()).select_from(self.shards).where(*mine)).scalar() or 0)
+        query = select(d.person_id, s.channel).join(self.deliveries, d.shard_id == s.shard_id).where(*mine)
+        return count, {(person_id, Channel(channel)) for person_id, channel in db.execute(query)}
+
     def told_of_cancel(self, db: Connection, warning_id: str) -> set[tuple[str, str]]:
         """(person, channel) of everybody to whom the withdrawal went out."""
         s, d = self.shards.c, self.deliveries.c
@@ -230,12 +254,15 @@ class Deliveries(Projection):
         return int(db.execute(query).scalar() or 0)
 
     def latest_warning_of(self, db: Connection, person_id: str, channel: Channel) -> str | None:
-        """The warning that a person was last sent over a channel: what a bare reply is about. A test is about none."""
+        """The warning that a person was last sent over a channel: what a bare reply is about. A test is about none, and
+        a drill that stayed in this program reached nobody.
+        """
         s, d = self.shards.c, self.deliveries.c
         query = (
             select(d.warning_id)
             .join(self.shards, s.shard_id == d.shard_id)
-            .where(d.person_id == person_id, s.channel == channel.value, d.attempt > 0, s.purpose != "test")
+            .where(d.person_id == person_id, s.channel == channel.value, d.attempt > 0)
+            .where(s.purpose != "test", s.sandboxed.is_(False))
             .order_by(s.planned_position.desc())
             .limit(1)
         )
@@ -288,6 +315,7 @@ def _shard_row(event: ShardPlanned, position: int) -> dict[str, Any]:
         "leased_until": None,
         "next_due": None,
         "planned_position": position,
+        "sandboxed": event.sandboxed,
         "position": position,
     }
 

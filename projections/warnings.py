@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Connection, Integer, Text, select
+from sqlalchemy import Boolean, Column, Connection, Integer, Text, select
 
 from domain.events import Recorded
 from domain.warnings import (
@@ -27,6 +27,7 @@ KEPT = 200  # states of warnings that are kept decoded
 
 class Warnings(Projection):
     name = "warnings"
+    code_version = 2
 
     def __init__(self, generation: int = 0) -> None:
         super().__init__(generation)
@@ -50,6 +51,9 @@ class Warnings(Projection):
             Column("cancel_texts", Json),
             Column("ended_at", Utc),
             Column("drafted_at", Utc, nullable=False),
+            Column("drill", Boolean, nullable=False),
+            Column("correction", Boolean, nullable=False),
+            Column("real_channels", Boolean, nullable=False),  # of a drill: it goes to the real providers
             Column("version", Integer, nullable=False),
             Column("drafted_position", Integer, nullable=False),
             Column("position", Integer, nullable=False),
@@ -81,6 +85,9 @@ class Warnings(Projection):
                     "authors": [event.drafted_by],
                     "updates": event.updates,
                     "drafted_at": r.metadata.recorded_at,
+                    "drill": event.content.drill,
+                    "correction": event.correction,
+                    "real_channels": False,
                     "version": r.version,
                     "drafted_position": r.position,
                     "position": r.position,
@@ -99,6 +106,7 @@ class Warnings(Projection):
                         "released_at": r.metadata.recorded_at,
                         "release_event_id": r.metadata.event_id,
                         "rule_pack_id": r.metadata.rule_pack_id,
+                        "real_channels": event.real_channels,
                     }
                 case WarningUpdated():
                     change = {"status": Status.UPDATED.value, "updated_by": event.updated_by_warning}
@@ -142,6 +150,11 @@ class Warnings(Projection):
         row = db.execute(select(w.status, w.authors).where(w.warning_id == warning_id)).first()
         return None if row is None else (Status(row.status), list(row.authors) != [alone])
 
+    def drills(self, db: Connection, warning_ids: Sequence[str]) -> set[str]:
+        """Those of these warnings that are drills."""
+        w = self.warnings.c
+        return set(db.execute(select(w.warning_id).where(w.warning_id.in_(warning_ids), w.drill)).scalars())
+
     def state(self, db: Connection, warning_id: str) -> WarningState | None:
         """The domain's own shape of a warning; kept for as long as its version stands, since its texts are long."""
         w = self.warnings.c
@@ -169,4 +182,6 @@ def state_of(row: dict[str, Any]) -> WarningState:
         updates=row["updates"],
         updated_by=row["updated_by"],
         released_by=row["released_by"],
+        correction=row["correction"],
+        real_channels=row["real_channels"],
     )

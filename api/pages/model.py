@@ -11,9 +11,14 @@ from typing import Protocol
 
 import msgspec
 
+from api.preview import Preview
+
 
 class WarningLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One warning in the list: `level` blue to red, `status` draft, released, updated, cancelled or expired."""
+    """One warning in the list: `level` blue to red, `status` draft, released, updated, cancelled or expired.
+
+    `real_channels`: a drill that went to the real providers.
+    """
 
     warning_id: str
     headline: str
@@ -26,6 +31,9 @@ class WarningLine(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
     updates: str | None
     position: int
+    drill: bool = False
+    correction: bool = False
+    real_channels: bool = False
 
 
 class TreeLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +100,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HelpLine(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody who asked for help: the case that was opened. No name: opening it is an act of its own."""
+    """Somebody who asked for help: the case that was opened. No name: opening it is an act of its own. `drill`: they
+    answered a drill.
+    """
 
     case_id: str
     node_id: str
@@ -100,6 +110,7 @@ class HelpLine(msgspec.Struct, frozen=True, kw_only=True):
     person_id: str | None
     status: str
     opened_at: datetime
+    drill: bool = False
 
 
 class Who(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +141,9 @@ class ConsoleSource(Protocol):
 
     def help(self, who: Who, warning_id: str, language: str) -> Sequence[HelpLine]: ...
 
+    def preview(self, who: Who, warning_id: str) -> Preview:
+        """What a release would do. Raises domain.errors.FenghuoError for what is no draft, or may not be previewed."""
+
     def position(self) -> int:
         """The log position that all of this shows."""
 
@@ -145,13 +159,15 @@ class ConsoleDesk(Protocol):
 
     async def draft_from_cap(self, who: Who, data: bytes) -> str: ...
 
-    async def release(self, who: Who, warning_id: str, *, break_glass: bool, reason: str) -> None: ...
+    async def release(
+        self, who: Who, warning_id: str, *, break_glass: bool, reason: str, real_channels: bool = False
+    ) -> None: ...
 
     async def cancel(self, who: Who, warning_id: str, *, reason: str) -> None: ...
 
 
 class DraftForm(msgspec.Struct, frozen=True, kw_only=True):
-    """The draft form as it was sent. Times are local to `zone` (IANA), as `YYYY-MM-DDTHH:MM`."""
+    """The draft form as sent. Times are local to `zone` (IANA), as `YYYY-MM-DDTHH:MM`; `drill` is `yes` or empty."""
 
     level: str
     event: str
@@ -168,3 +184,4 @@ class DraftForm(msgspec.Struct, frozen=True, kw_only=True):
     police: str
     expires: str
     zone: str
+    drill: str = ""

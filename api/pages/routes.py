@@ -60,6 +60,15 @@ def console(
         who = await asking(request)
         return await run_in_threadpool(_warning, source, who, warning_id, i18n.choose(request))
 
+    @router.get("/console/warnings/{warning_id}/preview")
+    async def preview(request: Request, warning_id: str) -> Response:
+        who = await asking(request)
+        _permit(who, "warning.draft")
+        said = await run_in_threadpool(source.preview, who, warning_id)
+        name = "_preview.html" if guard.wants_fragment(request) else "preview.html"
+        body = await run_in_threadpool(render.page, name, i18n.choose(request), who=who, preview=said)
+        return render.html(body)
+
     @router.get("/console/warnings/{warning_id}/stream")
     async def stream(request: Request, warning_id: str) -> Response:
         who = await asking(request)
@@ -111,13 +120,15 @@ def console(
         who = await asking(request)
         sent = await guard.form(request, MAX_FORM)
         glass = sent.get("break_glass") == "yes"
+        real = sent.get("real_channels") == "yes"
         _permit(who, "warning.break_glass" if glass else "warning.release")
 
         async def act() -> str:
-            await desk.release(who, warning_id, break_glass=glass, reason=str(sent.get("reason", "")).strip())
+            reason = str(sent.get("reason", "")).strip()
+            await desk.release(who, warning_id, break_glass=glass, reason=reason, real_channels=real)
             return warning_id
 
-        return await act_on(request, who, warning_id, "glass" if glass else "release", act)
+        return await act_on(request, who, warning_id, "glass" if glass else "real" if real else "release", act)
 
     @router.post("/console/warnings/{warning_id}/cancel")
     async def cancel(request: Request, warning_id: str) -> Response:

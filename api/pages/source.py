@@ -11,11 +11,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from api import capmap
 from api.commands import Actor
+from api.pages.i18n import N_
 from api.pages.model import DraftForm, HelpLine, Step, Summary, TreeLine, WarningLine, Who
+from api.preview import Preview, of_draft
 from api.services import Services
 from api.treeview import tree_nodes
 from api.warnings import top_node
-from domain.errors import InvalidInput
+from domain.errors import InvalidInput, NotFound
 from domain.grants import Action
 from domain.people import Role
 from domain.rulepacks import Level
@@ -129,9 +131,18 @@ class Source:
                     person_id=row["person_id"],
                     status=row["status"],
                     opened_at=row["opened_at"],
+                    drill=row["drill"],
                 )
             )
         return lines
+
+    def preview(self, who: Who, warning_id: str) -> Preview:
+        row = self._row(who, warning_id)
+        if row is None:
+            raise NotFound("warning.unknown", N_("There is no such warning."))
+        actor = Actor(person_id=who.person_id, correlation_id=self._s.new_id())
+        self._s.desk.allow(actor, Action.WARNING_DRAFT, row["content"]["target"]["nodes"])
+        return of_draft(self._s, warning_id)
 
     def position(self) -> int:
         return self._s.views.position
@@ -165,6 +176,9 @@ class Source:
             expires_at=content.expires_at,
             updates=row["updates"],
             position=row["position"],
+            drill=row["drill"],
+            correction=row["correction"],
+            real_channels=row["real_channels"],
         )
 
 
@@ -208,8 +222,12 @@ class Desk:
         await self._s.progress.reached(done.position)
         return done.id
 
-    async def release(self, who: Who, warning_id: str, *, break_glass: bool, reason: str) -> None:
-        done = await self._s.desk.release(self._actor(who), warning_id, break_glass=break_glass, reason=reason)
+    async def release(
+        self, who: Who, warning_id: str, *, break_glass: bool, reason: str, real_channels: bool = False
+    ) -> None:
+        done = await self._s.desk.release(
+            self._actor(who), warning_id, break_glass=break_glass, reason=reason, real_channels=real_channels
+        )
         await self._s.progress.reached(done.position)
 
     async def cancel(self, who: Who, warning_id: str, *, reason: str) -> None:
@@ -245,6 +263,7 @@ class Desk:
             ),
             effective_at=now,
             expires_at=_moment(form.expires, form.zone),
+            drill=form.drill == "yes",
         )
 
 

@@ -17,6 +17,7 @@ from infra.cli import (
     audience,
     cap,
     demo,
+    drill,
     feed,
     log,
     reach,
@@ -72,6 +73,7 @@ app.command("init")(registry.init)
 app.command("replay")(log.replay)
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
+app.command("drill")(drill.drill)
 
 
 def run() -> None:

@@ -11,10 +11,15 @@ import typer
 from pydantic import ValidationError
 
 from api import capmap
+from api.preview import Preview
+from api.preview import preview as previewed
 from api.schemas import WarningIn, jsonable
 from domain.errors import InvalidInput, NotFound
-from infra.cli.common import As, AsJson, DataDir, actor, out, read_file, show, with_stores
+from infra.cli.common import As, AsJson, DataDir, actor, out, read_file, settings, show, with_stores
+from infra.cli.preview import preview_text
 from infra.runtime import Stores
+from infra.wiring import public_url
+from notifiers.links import Links
 
 app = typer.Typer(help="Warnings: draft, import, release, cancel, export.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(help="The warning's id.", metavar="ID")]
@@ -60,7 +65,8 @@ def draft(
         raise InvalidInput("draft.invalid", f"{file}: {at or 'the file'}: {first['msg']}.") from None
 
     async def act(stores: Stores) -> str:
-        return (await stores.desk.draft(actor(person), body.content(), updates=body.updates)).id
+        done = await stores.desk.draft(actor(person), body.content(), updates=body.updates, correction=body.correction)
+        return done.id
 
     _done(with_stores(data_dir, act), "drafted", as_json)
 
@@ -70,14 +76,20 @@ def release(
     warning_id: Id,
     person: As = "",
     break_glass: Annotated[bool, typer.Option("--break-glass", help="Release alone; needs --reason.")] = False,
-    reason: Annotated[str, typer.Option(help="Why there is no second person.")] = "",
+    real_channels: Annotated[
+        bool, typer.Option("--real-channels", help="Send a drill by the real providers; needs --reason.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="Why there is no second person, or why a drill reaches people.")] = "",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Lets a draft go out: as the second person, or by breaking the glass."""
 
     async def act(stores: Stores) -> str:
-        return (await stores.desk.release(actor(person), warning_id, break_glass=break_glass, reason=reason)).id
+        done = await stores.desk.release(
+            actor(person), warning_id, break_glass=break_glass, reason=reason, real_channels=real_channels
+        )
+        return done.id
 
     _done(with_stores(data_dir, act), "released", as_json)
 
@@ -96,6 +108,23 @@ def cancel(
         return (await stores.desk.cancel(actor(person), warning_id, reason=reason)).id
 
     _done(with_stores(data_dir, act), "cancelled", as_json)
+
+
+@app.command()
+def preview(warning_id: Id, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """What the release of a draft would do: recipients, cost, words, the difference to the last issue."""
+
+    async def act(stores: Stores) -> Preview:
+        setting = settings(data_dir=data_dir)
+        links = Links(public_url(setting), stores.vault.secret("links"))
+        now = stores.clock.now()
+        pack = stores.desk.rules(now)
+        return await asyncio.to_thread(
+            previewed, stores.views, stores.vault, links, setting.prices.table(), pack, warning_id, now
+        )
+
+    done = with_stores(data_dir, act)
+    show(done.model_dump(mode="json"), as_json=as_json, text=lambda: preview_text(done))
 
 
 @app.command("list")

@@ -15,7 +15,8 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from api import audience
+from api.audience import Asked
+from api.told import at_relay, at_release, holders, left_out
 from domain import planning, relays, shards
 from domain.errors import FenghuoError, Refused, VersionConflict
 from domain.events import Event
@@ -34,6 +35,7 @@ _log = structlog.get_logger("fenghuo.planner")
 
 APPEND_EVENTS = 200  # appends of one plan go to the log in portions of this many events
 ENDS = ("updated", "cancelled")  # triggers after which nothing more of the warning is sent
+PURPOSES = {"cancelled": Purpose.CANCEL, "updated": Purpose.CANCEL, "escalated": Purpose.ESCALATION}
 SETTLE_S = 120.0  # how long a cancellation waits for the answers to what was being sent
 
 
@@ -115,6 +117,8 @@ class Planner:
         )
         if trigger["kind"] in ENDS:
             await self._stop_sending(trigger["warning_id"], origin)
+        elif corrected := await asyncio.to_thread(self._corrected, trigger):
+            await self._stop_sending(corrected, origin)
         appends, made, position = await asyncio.to_thread(self._made, trigger)
         last = Append(plan_stream(trigger["event_id"]), 0, [made])  # it says that all before it is there
         cut_off = False
@@ -136,6 +140,12 @@ class Planner:
         with self._views.reading() as db:
             row = self._views.warnings.one(db, warning_id)
         return row["rule_pack_id"] if row else None
+
+    def _corrected(self, trigger: dict[str, Any]) -> str | None:
+        """The warning whose words a release corrects: who has them must be known before they are told."""
+        with self._views.reading() as db:
+            row = self._views.warnings.one(db, trigger["warning_id"])
+        return row["updates"] if row and row["correction"] and trigger["kind"] == "released" else None
 
     async def _append_new(self, appends: Sequence[Append], origin: Origin) -> bool:
         """Appends what is not there yet; False where some of it was."""
@@ -193,18 +203,21 @@ class Planner:
             if not ended:
                 nodes, meant, told = self._told(db, trigger, warning, rule, as_of, row["released_at"])
             purpose = self._purpose(db, trigger)
+            event_id, there = trigger["event_id"], 0
+            known: set[tuple[str, Channel]] = set()
+            if purpose is Purpose.CANCEL or (warning.correction and trigger["kind"] == "released"):
+                # Whom a warning reached may read otherwise after a crash: who stands in the plan already stays in it,
+                # and who is missing comes into shards of their own.
+                there, known = self._views.deliveries.planned(db, warning.warning_id, purpose)
+                told = [t for t in told if (t.person_id, t.channel) not in known]
+                event_id = f"{event_id}+{there}" if there else event_id
         staff: dict[str, set[str]] = {}
         for one in told:
             if one.circle is Circle.STAFF:
                 staff.setdefault(one.node_id, set()).add(one.person_id)
         escalated = trigger["kind"] == "escalated"
         planned = planning.plan(
-            told,
-            trigger_event_id=trigger["event_id"],
-            warning=warning,
-            rule=rule,
-            purpose=purpose,
-            quiet=pack.quiet,
+            told, trigger_event_id=event_id, warning=warning, rule=rule, purpose=purpose, quiet=pack.quiet
         )
         appends = [
             Append(
@@ -230,8 +243,8 @@ class Planner:
             trigger_event_id=trigger["event_id"],
             warning_id=warning.warning_id,
             as_of=as_of,
-            shards=len(planned),
-            recipients=len({t.person_id for t in told}),
+            shards=len(planned) + there,
+            recipients=len({t.person_id for t in told} | {who for who, _ in known}),
             unreachable=unreachable,
             node_id=trigger["node_id"] if escalated else None,
             told=tuple(sorted({t.person_id for t in told})) if escalated else (),
@@ -251,47 +264,37 @@ class Planner:
 
         Where people are is judged at the release, whenever and however often the plan is made.
         """
-        asked = audience.Asked(self._views, db, self._vault, as_of, released_at)
-        directory = self._views.directory
-        hierarchy = directory.hierarchy(db)
-
-        def living(people: list[Person]) -> list[Person]:
-            """The people without the contact points that lead nowhere."""
-            dead = self._views.contact_points.unreachable(db, [person.person_id for person in people], as_of)
-            return list(planning.without(people, dead)) if dead else people
-
-        def at(nodes: Sequence[str]) -> list[Person]:
-            return living(list(directory.audience(db, nodes, as_of)))
+        asked = Asked(self._views, db, self._vault, as_of, released_at)
+        hierarchy = asked.hierarchy
 
         match trigger["kind"]:
             case "released":
-                nodes, chosen = asked.chosen(warning.content.target)
-                everybody = living(chosen)
-                staff, people = list(planning.staff_told(everybody, rule)), list(planning.people_told(everybody, rule))
-                told = staff + people if rule.direct else staff
-                meant = [p for p in everybody if planning.is_staff(p) or rule.direct]
-                return nodes, meant, told
-            case "passed" if not rule.direct:
-                here = [p for p in at([trigger["node_id"]]) if not planning.is_staff(p)]
-                everybody = asked.matching(warning.content.target, here)
-                return [], everybody, list(planning.people_told(everybody, rule))
+                meant = at_release(asked, warning, rule)
+                return list(meant.nodes), list(meant.people), list(meant.told)
+            case "passed":
+                meant = at_relay(asked, [trigger["node_id"]], warning.content.target, rule)
+                return [], list(meant.people), list(meant.told)
             case "escalated":
                 node_id = trigger["node_id"]
                 parent = hierarchy.nodes[node_id].parent
                 turns = self._views.roster.on_duty(db, [n for n in (node_id, parent) if n], trigger["at"], as_of)
-                told = planning.chased(
+                chased = planning.chased(
                     trigger["action"],
                     rule,
-                    own=at([node_id]),
-                    above=at([parent]) if parent and trigger["action"] == "parent" else [],
+                    own=asked.at([node_id]),
+                    above=asked.at([parent]) if parent and trigger["action"] == "parent" else [],
                     on_duty={turn.person_id for turn in turns.values()},
                     spared=trigger["spared"],
                 )
-                return [], [], told
+                return [], [], chased
             case "stepped":
                 return [], [], self._climbing(db, trigger["step"])
             case "cancelled":
-                return [], [], self._views.deliveries.reached(db, warning.warning_id)
+                return [], [], holders(self._views, db, warning.warning_id)
+            case "updated":
+                after = self._views.warnings.state(db, warning.updated_by) if warning.updated_by else None
+                left = left_out(asked, warning.warning_id, after) if after else []
+                return [], [], left
         return [], [], []
 
     def _climbing(self, db: Connection, step: dict[str, Any]) -> list[Told]:
@@ -317,7 +320,7 @@ class Planner:
         if trigger["kind"] == "stepped":
             shard = self._views.ladder.shard(db, trigger["step"]["shard_id"])
             return Purpose(shard["purpose"]) if shard else Purpose.NOTICE
-        return {"cancelled": Purpose.CANCEL, "escalated": Purpose.ESCALATION}.get(trigger["kind"], Purpose.NOTICE)
+        return PURPOSES.get(trigger["kind"], Purpose.NOTICE)
 
     async def _stop_sending(self, warning_id: str, origin: Origin) -> None:
         """Ends what is still being sent, so that "those reached" is a fact before they are told."""

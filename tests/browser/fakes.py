@@ -18,7 +18,8 @@ from starlette.requests import Request
 from api.pages.live import Hub
 from api.pages.model import DraftForm, HelpLine, Summary, TreeLine, WarningLine, Who
 from api.pages.routes import console
-from domain.errors import InvalidInput, NotSignedIn, Refused
+from api.preview import Preview
+from domain.errors import InvalidInput, NotFound, NotSignedIn, Refused
 
 NOW = datetime(2026, 11, 21, 12, 13, tzinfo=UTC)
 HIERARCHY = Path(__file__).parents[2] / "infra" / "demo" / "data" / "hierarchy.json"
@@ -191,7 +192,12 @@ class Memory:
         self.add_warning("w-cap", "draft")
         return "w-cap"
 
-    async def release(self, who: Who, warning_id: str, *, break_glass: bool, reason: str) -> None:
+    def preview(self, who: Who, warning_id: str) -> Preview:
+        raise NotFound("warning.unknown", "There is no such warning.")
+
+    async def release(
+        self, who: Who, warning_id: str, *, break_glass: bool, reason: str, real_channels: bool = False
+    ) -> None:
         self.calls.append(("release", who.person_id, warning_id, break_glass, reason))
         if not break_glass and self.lines[warning_id].drafted_by == who.label:
             raise Refused(

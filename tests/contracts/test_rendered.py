@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from domain.rulepacks import Level
 from domain.shards import Circle, Purpose
 from domain.warnings import Area, ContactCard, Content, Status, Target, Text, WarningState
 from notifiers.channel import LINK
-from notifiers.render import render, text_for
+from notifiers.render import WORDS, _marked, render, text_for
 
 NOW = datetime(2026, 7, 1, 8, 0, tzinfo=UTC)
 TEXTS = (
@@ -53,6 +54,68 @@ def test_a_text_message_asks_for_a_reply_and_a_notification_does_not(language):
     assert "1" in said.short
     assert LINK in said.short
     assert said.push in ("上二楼", "Go upstairs")
+
+
+MARKS = {"zh": "【演习】", "en": "[DRILL]", "es": "[SIMULACRO]", "it": "[ESERCITAZIONE]", "fr": "[EXERCICE]"}
+
+
+@pytest.mark.parametrize("purpose", list(Purpose))
+@pytest.mark.parametrize("language", list(MARKS))
+def test_whatever_is_said_of_a_drill_begins_and_ends_with_its_mark(language, purpose):
+    long = Text(language=language, headline="洪水" * 200, description="x" * 4000, instruction="y" * 900)
+    drill = msgspec.structs.replace(
+        WARNING, content=msgspec.structs.replace(WARNING.content, drill=True, texts=(long,))
+    )
+    said = render(drill, purpose=purpose, circle=Circle.STAFF, language=language, now=NOW, cancel_reason="over")
+
+    for part in (said.subject, said.text, said.short, said.push):
+        assert part.startswith(MARKS[language])
+        assert part.endswith(MARKS[language])
+    assert said.html.count(f"<p>{MARKS[language]}</p>") == 2
+    assert (said.drill, said.sandboxed) == (True, True)
+    assert MARKS[language] not in rendered(language, purpose).text + rendered(language, purpose).html
+
+
+def test_what_is_spoken_in_a_drill_is_marked_in_words():
+    spoken = _marked(msgspec.structs.replace(rendered("en"), voice="Flood."), "DRILL", [])
+
+    assert spoken.voice == "DRILL. Flood. DRILL."
+    assert _marked(rendered("en"), "DRILL", []).voice == ""
+
+
+def test_a_drill_in_a_language_that_has_no_words_is_marked_in_that_of_its_text():
+    drill = msgspec.structs.replace(WARNING, content=msgspec.structs.replace(WARNING.content, drill=True))
+    said = render(drill, purpose=Purpose.NOTICE, circle=Circle.PEOPLE, language="pt", now=NOW)
+
+    assert said.subject.startswith("【演习】")
+
+
+@pytest.mark.parametrize(
+    ("language", "mark"),
+    [
+        ("zh", "【更正】"),
+        ("en", "[CORRECTION]"),
+        ("es", "[CORRECCIÓN]"),
+        ("it", "[RETTIFICA]"),
+        ("fr", "[RECTIFICATIF]"),
+    ],
+)
+def test_a_correction_says_so_in_every_language(language, mark):
+    corrected = msgspec.structs.replace(WARNING, correction=True, updates="w0")
+    said = render(corrected, purpose=Purpose.NOTICE, circle=Circle.PEOPLE, language=language, now=NOW)
+
+    assert said.subject.startswith(mark)
+    assert said.short.startswith(mark)
+    assert said.text.startswith(mark)
+
+
+@pytest.mark.parametrize("language", ["zh", "en", "es", "it", "fr"])
+def test_whom_an_update_no_longer_concerns_is_told_that_it_is_over_for_them(language):
+    updated = msgspec.structs.replace(WARNING, status=Status.UPDATED, updated_by="w2")
+    said = render(updated, purpose=Purpose.CANCEL, circle=Circle.PEOPLE, language=language, now=NOW)
+
+    assert said.push.endswith(WORDS[language].over)
+    assert WORDS[language].over in said.text
 
 
 def test_a_cancellation_says_so_and_why_and_asks_for_nothing():

@@ -65,6 +65,7 @@ async def _live() -> Lived:
             await _duty(h)
             await _flood(h)
             await _fire(h)
+            await _drill(h)
             await _others(h)
             await _feeds(h)
             await _night(h)
@@ -159,6 +160,27 @@ async def _night(h: House) -> None:
     await h.desk.acknowledge(actor("milan-head"), soon, "milan")
     await h.quiet()
     await h.desk.cancel(actor("officer1"), soon, reason="it passed by")
+
+
+async def _drill(h: House) -> None:
+    """A drill that somebody asks for help in; a warning that is corrected, updated for fewer, and then cancelled."""
+    drill = await h.desk.draft(
+        actor("officer1"), content(Level.RED, event="Drill", drill=True, lasts=timedelta(days=1))
+    )
+    await h.quiet()
+    await h.desk.release(actor("officer1"), drill.id, real_channels=True, reason="quarterly")
+    await h.quiet()
+    await h.desk.reply(phone=phone_of("milan-zh"), text="救命", provider_ref="m9")
+    wrong = await h.told(Level.RED, event="Wrong", lasts=timedelta(days=1))
+    for event, correction, node in (("Right", True, "office"), ("For fewer", False, "milan")):
+        changed = content(Level.RED, event=event, target=node, lasts=timedelta(days=1))
+        done = await h.desk.draft(actor("officer1"), changed, updates=wrong, correction=correction)
+        await h.quiet()
+        await h.desk.release(actor("officer2"), done.id)
+        await h.quiet()
+        wrong = done.id
+    await h.desk.cancel(actor("officer1"), wrong, reason="over")
+    await h.quiet()
 
 
 async def _others(h: House) -> None:

@@ -129,7 +129,7 @@ def test_what_others_sent_is_drafted_or_refused_with_a_code(history: History, tm
 def test_what_is_no_warning_of_a_real_event_is_refused_with_its_code(history: History, tmp_path: Path) -> None:
     text = warning_cap().decode()
     for changed, code in [
-        (text.replace("Actual", "Exercise"), "cap.not_actual"),
+        (text.replace("Actual", "Test"), "cap.not_actual"),
         (text.replace("<msgType>Alert<", "<msgType>Ack<"), "cap.not_alert"),
         (text.replace("</alert>", ""), "cap.xml"),
         ("<html/>", "cap.no_alert"),

@@ -24,6 +24,7 @@ DRAFT = {
     "level": "red", "event": "地震", "headline_zh": "标题", "description_zh": "情况", "instruction_zh": "建议",
     "headline_en": "", "description_en": "", "instruction_en": "", "countries": "JP", "area": "石川",
     "hotline": "12308", "mission": "+81", "police": "110", "expires": "2026-11-23T08:00", "zone": "Asia/Shanghai",
+    "drill": "",
 }  # fmt: skip
 
 

@@ -192,12 +192,10 @@ class Town:
                 return [message.body for message in self.sandbox.sms.sent_to(phone_of(person_id))]
             case Channel.EMAIL:
                 return [_mail(mail.parsed()) for mail in self.sandbox.smtp.sent_to(mail_of(person_id))]
-            case Channel.VOICE | Channel.WEBHOOK | Channel.CHAT:
-                return []
-        name = self.push.get(person_id)
-        return [
-            "{title}\n{body}\n{url}".format_map(m.data()) for m in self.sandbox.push.messages if m.subscription == name
-        ]
+            case Channel.WEBPUSH:
+                name, sent = self.push.get(person_id), self.sandbox.push.messages
+                return ["{title}\n{body}\n{url}".format_map(m.data()) for m in sent if m.subscription == name]
+        return []
 
     def unread(self) -> list[tuple[str, Channel, str]]:
         """Messages that no test expected, whoever got them, known to us or not."""
