@@ -8,6 +8,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
@@ -18,8 +19,8 @@ from starlette.requests import Request
 from api.pages.live import Hub
 from api.pages.model import DraftForm, HelpLine, Summary, TreeLine, WarningLine, Who
 from api.pages.routes import console
-from api.preview import Preview
-from domain.errors import InvalidInput, NotFound, NotSignedIn, Refused
+from api.preview import Cost, Difference, NodeCount, Phase, Preview, Sample, Some, TextMessage
+from domain.errors import InvalidInput, NotSignedIn, Refused
 
 NOW = datetime(2026, 11, 21, 12, 13, tzinfo=UTC)
 HIERARCHY = Path(__file__).parents[2] / "infra" / "demo" / "data" / "hierarchy.json"
@@ -168,6 +169,31 @@ class Memory:
         place = 1 if language == "en" else 0
         return [msgspec.structs.replace(case, node_name=self.names[case.node_id][place]) for case in self.cases]
 
+    def preview(self, who: Who, warning_id: str) -> Preview:
+        if self.lines[warning_id].status != "draft":
+            raise Refused("warning.not_a_draft", "A preview is of a draft.")
+        node = NodeCount(
+            node_id="n", name_zh="大阪", name_en="Osaka", country="JP", staff=2, people=40, without_channel=1
+        )
+        phase = Phase(
+            when="at_once", people=42, messages=50, shards=3, without_channel=1, by_channel={"sms": 42, "email": 8},
+            by_language={"zh": 40, "en": 2}, by_country={"JP": 42}, by_node=[node],
+        )  # fmt: skip
+        some = Some(count=3, person_ids=["p"])
+        return Preview(
+            warning_id=warning_id, version=1, as_of=self.at, level="red", lane="extreme", drill=False, sandboxed=False,
+            correction=False, phases=[phase],
+            difference=Difference(
+                updates="w-0", newly=some, stays=some, no_longer=some,
+                texts={"zh": {"headline": [("-", "旧"), ("+", "新")]}},
+            ),
+            text_messages=[
+                TextMessage(language="zh", circle="people", encoding="UCS-2", characters=90, segments=2, messages=42)
+            ],
+            cost=Cost(currency="CNY", total=Decimal("4.2"), unknown=2, charges=[]),
+            samples=[Sample(channel="sms", language="zh", circle="people", subject="", text="红色预警")],
+        )  # fmt: skip
+
     def position(self) -> int:
         return self.at
 
@@ -191,9 +217,6 @@ class Memory:
             raise InvalidInput("cap.not_xml", "This is not XML.", "Choose a CAP 1.2 file.")
         self.add_warning("w-cap", "draft")
         return "w-cap"
-
-    def preview(self, who: Who, warning_id: str) -> Preview:
-        raise NotFound("warning.unknown", "There is no such warning.")
 
     async def release(
         self, who: Who, warning_id: str, *, break_glass: bool, reason: str, real_channels: bool = False
