@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import callbacks, cases, feed, health, problems, public, relays, warnings
+from api import callbacks, calls, cases, feed, health, problems, public, relays, warnings
 from api.auth import session_person
 from api.health import Meters
 from api.pages import i18n
@@ -54,7 +54,7 @@ def create_app(
     problems.install(app)
     for router in (health.router, warnings.router, relays.router, cases.router, feed.router):
         app.include_router(router)
-    app.router.routes[0:0] = callbacks.routes
+    app.router.routes[0:0] = [*callbacks.routes, *calls.routes]
     app.include_router(public.router)
     app.include_router(
         console(source, PagesDesk(services), lambda request: who(services, request), hub=hub, scope=source.scope)

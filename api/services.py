@@ -13,6 +13,7 @@ from api.receipts import Receipts
 from api.registry import Registry
 from domain.ports import Clock, Log
 from notifiers.links import Links
+from notifiers.worker import Texts
 from projections.follower import Views
 
 
@@ -27,7 +28,8 @@ class Progress(Protocol):
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the routes work with. `sms_token` is the secret that the SMS provider signs callbacks with."""
+    """Everything the routes work with. `sms_token` is the secret that the SMS provider signs callbacks with,
+    `voice_token` that for calls."""
 
     log: Log
     views: Views
@@ -35,6 +37,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     desk: Desk
     registry: Registry
     receipts: Receipts
+    texts: Texts
     links: Links
     clock: Clock
     new_id: Callable[[], str]
@@ -44,6 +47,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: Callable[[], str | None]
     metrics: CollectorRegistry
     sms_token: str | None = None
+    voice_token: str | None = None
 
     def __repr__(self) -> str:
         return f"Services({self.public_url})"

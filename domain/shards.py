@@ -22,11 +22,12 @@ SHARD_SIZE = 500
 
 
 class Purpose(StrEnum):
-    """Why people are told: the warning itself, silence below them, or its withdrawal."""
+    """Why people are told: the warning itself, silence below them, its withdrawal, or an answer that was not clear."""
 
     NOTICE = "notice"
     ESCALATION = "escalation"
     CANCEL = "cancel"
+    ASK = "ask"
 
 
 class Circle(StrEnum):

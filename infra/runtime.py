@@ -113,10 +113,11 @@ class Runtime:
         self.links = Links(public_url, stores.vault.secret("links"))
         self.receipts = Receipts(stores.log)
         self.queue = ViewQueue(stores.views, stores.follower, stores.clock)
+        self.texts = ViewTexts(stores.views, stores.clock)
         self.worker = Worker(
             log=stores.log,
             queue=self.queue,
-            texts=ViewTexts(stores.views, stores.clock),
+            texts=self.texts,
             contacts=ViewContacts(stores.views),
             vault=stores.vault,
             links=self.links,

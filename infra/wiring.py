@@ -13,12 +13,13 @@ from api.app import create_app
 from api.health import Meters
 from api.services import Services
 from domain.people import Channel
-from infra.config import Settings
+from infra.config import Settings, voice_account
 from infra.runtime import Runtime, Stores
 from notifiers.absent import AbsentNotifier
 from notifiers.channel import Delivery, Notifier, Rendered, Result
 from notifiers.email import EmailNotifier, EmailSettings
 from notifiers.sms import SmsNotifier, SmsSettings
+from notifiers.voice import VoiceNotifier, VoiceSettings
 from notifiers.webpush import WebPushNotifier, WebPushSettings
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -41,6 +42,17 @@ def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:
                 sender=sms.sender,
                 base_url=sms.base_url,
                 concurrency=sms.concurrency,
+            )
+        )
+    account = voice_account(settings)
+    if settings.voice is not None and account is not None:
+        found[Channel.VOICE] = VoiceNotifier(
+            VoiceSettings(
+                account_sid=account[0],
+                auth_token=account[1],
+                caller=settings.voice.caller,
+                base_url=settings.voice.base_url,
+                concurrency=settings.voice.concurrency,
             )
         )
     if settings.email is not None:
@@ -101,6 +113,7 @@ def vapid_key(stores: Stores) -> str:
 
 
 def services(settings: Settings, stores: Stores, runtime: Runtime, meters: Meters) -> Services:
+    account = voice_account(settings)
     return Services(
         log=stores.log,
         views=stores.views,
@@ -108,6 +121,7 @@ def services(settings: Settings, stores: Stores, runtime: Runtime, meters: Meter
         desk=stores.desk,
         registry=stores.registry,
         receipts=runtime.receipts,
+        texts=runtime.texts,
         links=runtime.links,
         clock=stores.clock,
         new_id=stores.new_id,
@@ -117,6 +131,7 @@ def services(settings: Settings, stores: Stores, runtime: Runtime, meters: Meter
         checkpoint=stores.prover.note,
         metrics=meters.registry,
         sms_token=settings.sms.auth_token.get_secret_value() if settings.sms else None,
+        voice_token=account[1] if account else None,
     )
 
 

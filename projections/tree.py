@@ -13,7 +13,7 @@ from sqlalchemy import Boolean, Column, Connection, Integer, Text, func, select
 
 from domain.answers import Answer, AnswerReceived
 from domain.events import Recorded
-from domain.outcomes import Outcome
+from domain.outcomes import REACHED, Outcome
 from domain.planning import PlanMade
 from domain.relays import (
     RelayAcknowledged,
@@ -32,6 +32,7 @@ COUNTS = ("recipients", "told", "delivered", "acknowledged", "help")
 
 class Tree(Projection):
     name = "tree"
+    code_version = 2
 
     def __init__(self, generation: int = 0) -> None:
         super().__init__(generation)
@@ -60,7 +61,9 @@ class Tree(Projection):
             Column("person_id", Text, primary_key=True),
             Column("node_id", Text, nullable=False),
             Column("circle", Text, nullable=False),
-            Column("told", Boolean, nullable=False),
+            Column("told", Boolean, nullable=False),  # something is on its way to them, or has arrived
+            Column("sent", Integer, nullable=False),  # messages that a provider has or may have taken
+            Column("failed", Integer, nullable=False),  # those of which a receipt says that they did not arrive
             Column("delivered", Boolean, nullable=False),
             Column("answer", Text),
             Column("answered_at", Utc),
@@ -229,6 +232,8 @@ class _Batch:
                     "node_id": event.node_id,
                     "circle": event.circle.value,
                     "told": False,
+                    "sent": 0,
+                    "failed": 0,
                     "delivered": False,
                     "answer": None,
                     "answered_at": None,
@@ -242,21 +247,25 @@ class _Batch:
         if not recipients:
             return
         for o in event.rows:
-            told = o.outcome in (Outcome.ACCEPTED, Outcome.DELIVERED)
-            if not told:
+            failed = o.outcome is Outcome.REFUSED and isinstance(event, ReceiptsRecorded)
+            if not failed and o.outcome not in REACHED:
                 continue
             key = (warning_id, recipients[o.index])
             person = self.reach.get(key)
             if person is None:
                 continue
-            if not person["told"]:
-                person["told"] = True
-                self.touched.add(key)
-                self.relay(warning_id, person["node_id"], position)["told"] += 1
+            self.touched.add(key)
+            person["failed"] += failed
+            person["sent"] += o.outcome in (Outcome.ACCEPTED, Outcome.UNKNOWN)
             if o.outcome is Outcome.DELIVERED and not person["delivered"]:
                 person["delivered"] = True
-                self.touched.add(key)
                 self.relay(warning_id, person["node_id"], position)["delivered"] += 1
+            # A receipt may come before the answer to the send that it is about, so both are counted, in any order.
+            known = person["told"] or o.outcome in (Outcome.ACCEPTED, Outcome.DELIVERED)
+            told = person["delivered"] or (known and person["sent"] > person["failed"])
+            if told != person["told"]:
+                person["told"] = told
+                self.relay(warning_id, person["node_id"], position)["told"] += 1 if told else -1
 
     def _answer(self, event: AnswerReceived, r: Recorded) -> None:
         key = (event.warning_id, event.person_id)

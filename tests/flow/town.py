@@ -174,6 +174,8 @@ class Town:
         end = stores.log.last_position_now()
         if stores.views.position != end or sms.callbacks_posted + sms.callbacks_lost < 3 * len(sms.messages):
             return False
+        if not self.sandbox.voice.at_rest:
+            return False
         with stores.views.reading() as db:
             busy = (
                 stores.views.plans.pending(db)
@@ -191,6 +193,10 @@ class Town:
                 return [message.body for message in self.sandbox.sms.sent_to(phone_of(person_id))]
             case Channel.EMAIL:
                 return [_mail(mail.parsed()) for mail in self.sandbox.smtp.sent_to(mail_of(person_id))]
+            case Channel.VOICE:
+                return ["\n".join(call.heard) for call in self.sandbox.voice.calls_to(phone_of(person_id))]
+            case Channel.WEBHOOK | Channel.CHAT:
+                return []
         name = self.push.get(person_id)
         return [
             "{title}\n{body}\n{url}".format_map(m.data()) for m in self.sandbox.push.messages if m.subscription == name
