@@ -92,6 +92,13 @@ def people_told(people: Iterable[Person], rule: LevelRule) -> Iterator[Told]:
             yield from _told(person, Circle.PEOPLE, rule)
 
 
+def asked(person: Person, channel: Channel) -> Iterator[Told]:
+    """Somebody whose answer was not clear, over the channel that it came by."""
+    if not person.forgotten:
+        circle = Circle.STAFF if is_staff(person) else Circle.PEOPLE
+        yield Told(person.node_id, circle, channel, person.language, person.person_id)
+
+
 def plan(
     told: Iterable[Told], *, trigger_event_id: str, warning: WarningState, rule: LevelRule, purpose: Purpose
 ) -> list[ShardPlanned]:

@@ -45,9 +45,10 @@ from projections.plans import Plans
 from projections.projection import Projection
 from projections.timers import Timers
 from projections.tree import Tree
+from projections.unclear import Unclear
 from projections.warnings import Warnings
 
-VIEWS: tuple[type[Projection], ...] = (Directory, Warnings, Plans, Deliveries, Tree, Inbox, Timers, Cases)
+VIEWS: tuple[type[Projection], ...] = (Directory, Warnings, Plans, Deliveries, Tree, Inbox, Timers, Cases, Unclear)
 P = TypeVar("P", bound=Projection)
 BATCH = 500  # events in one transaction
 Read = Callable[[int, int], Sequence[Recorded]]
@@ -143,6 +144,10 @@ class Views:
     @property
     def cases(self) -> Cases:
         return self._view(Cases)
+
+    @property
+    def unclear(self) -> Unclear:
+        return self._view(Unclear)
 
     def names(self) -> list[str]:
         return sorted(self._current)

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Integer, Text, select, update
 
+from domain.answers import AnswerAskedBack
 from domain.events import Recorded
 from domain.planning import PlanMade
 from domain.relays import RelayEscalated, RelayPassed
@@ -16,16 +17,18 @@ from projections.projection import Projection, upsert
 
 class Plans(Projection):
     name = "plans"
+    code_version = 2
 
     def __init__(self, generation: int = 0) -> None:
         super().__init__(generation)
         self.triggers = self.table(
             "triggers",
             Column("event_id", Text, primary_key=True),
-            Column("kind", Text, nullable=False),  # released, passed, escalated, updated, cancelled
+            Column("kind", Text, nullable=False),  # released, passed, escalated, updated, cancelled, asked
             Column("warning_id", Text, nullable=False),
             Column("node_id", Text, nullable=False),
-            Column("action", Text, nullable=False),
+            Column("action", Text, nullable=False),  # what an escalation does; by which channel somebody is asked
+            Column("person_id", Text, nullable=False),  # who is asked
             Column("actor", Text, nullable=False),
             Column("correlation_id", Text, nullable=False),
             Column("position", Integer, nullable=False),
@@ -47,6 +50,8 @@ class Plans(Projection):
                     new.append(_trigger(r, "cancelled", warning_id))
                 case WarningUpdated():
                     new.append(_trigger(r, "updated", r.stream.partition("-")[2]))
+                case AnswerAskedBack(warning_id=warning_id, node_id=node_id, channel=channel, person_id=person_id):
+                    new.append({**_trigger(r, "asked", warning_id, node_id, channel.value), "person_id": person_id})
                 case PlanMade(trigger_event_id=event_id):
                     done.append((event_id, r.position))
         upsert(db, self.triggers, new)
@@ -70,6 +75,7 @@ def _trigger(r: Recorded, kind: str, warning_id: str, node_id: str = "", action:
         "warning_id": warning_id,
         "node_id": node_id,
         "action": action,
+        "person_id": "",
         "actor": r.metadata.actor,
         "correlation_id": r.metadata.correlation_id,
         "position": r.position,

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Boolean, Column, Connection, Integer, Text, func, select
 
-from domain.answers import Answer, AnswerReceived
+from domain.answers import Answer, AnswerReceived, AnswerSettled
 from domain.events import Recorded
 from domain.outcomes import REACHED, Outcome
 from domain.planning import PlanMade
@@ -159,7 +159,7 @@ class _Batch:
                 if not recipients:
                     continue
                 people.setdefault(warning_id, set()).update(recipients[o.index] for o in r.event.rows)
-            elif isinstance(r.event, AnswerReceived):
+            elif isinstance(r.event, AnswerReceived | AnswerSettled):
                 people.setdefault(r.event.warning_id, set()).add(r.event.person_id)
         reach = self.view.reach
         for warning_id, persons in people.items():
@@ -187,7 +187,9 @@ class _Batch:
             case ChunkRecorded() | ReceiptsRecorded():
                 self._outcomes(event, position)
             case AnswerReceived():
-                self._answer(event, r)
+                self._answer(event.warning_id, event.person_id, event.answer, r, late=event.late)
+            case AnswerSettled():
+                self._answer(event.warning_id, event.person_id, event.meaning, r, late=False)
             case PlanMade():
                 for node_id, count in event.unreachable.items():
                     row = self.relay(event.warning_id, node_id, position)
@@ -267,16 +269,16 @@ class _Batch:
                 person["told"] = told
                 self.relay(warning_id, person["node_id"], position)["told"] += 1 if told else -1
 
-    def _answer(self, event: AnswerReceived, r: Recorded) -> None:
-        key = (event.warning_id, event.person_id)
+    def _answer(self, warning_id: str, person_id: str, answer: Answer, r: Recorded, *, late: bool) -> None:
+        key = (warning_id, person_id)
         person = self.reach.get(key)
-        if person is None or event.answer is Answer.UNCLEAR:
+        if person is None or answer is Answer.UNCLEAR:
             return
-        row = self.relay(event.warning_id, person["node_id"], r.position)
+        row = self.relay(warning_id, person["node_id"], r.position)
         if person["answer"] is None:
             row["acknowledged"] += 1
-        row["help"] += (event.answer is Answer.HELP) - (person["answer"] == Answer.HELP.value)
-        person.update(answer=event.answer.value, answered_at=r.metadata.recorded_at, late=event.late)
+        row["help"] += (answer is Answer.HELP) - (person["answer"] == Answer.HELP.value)
+        person.update(answer=answer.value, answered_at=r.metadata.recorded_at, late=late)
         self.touched.add(key)
 
     def flush(self) -> None:

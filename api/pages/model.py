@@ -76,7 +76,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HelpLine(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody who asked for help: the case that was opened. No name: opening it is an act of its own."""
+    """Somebody who asked for help: the case that was opened. No name: opening it is an act of its own.
+
+    `unclear`: an answer that nobody understood, and a person has to read; there is no case.
+    """
 
     case_id: str
     node_id: str
@@ -84,6 +87,7 @@ class HelpLine(msgspec.Struct, frozen=True, kw_only=True):
     person_id: str | None
     status: str
     opened_at: datetime
+    unclear: bool = False
 
 
 class Who(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +116,8 @@ class ConsoleSource(Protocol):
 
     def summary(self, who: Who, warning_id: str) -> Summary: ...
 
-    def help(self, who: Who, warning_id: str, language: str) -> Sequence[HelpLine]: ...
+    def help(self, who: Who, warning_id: str, language: str) -> Sequence[HelpLine]:
+        """Who asked for help, open cases first; below them the answers that a person has to read."""
 
     def position(self) -> int:
         """The log position that all of this shows."""

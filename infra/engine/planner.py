@@ -17,7 +17,7 @@ from domain import planning, relays, shards
 from domain.errors import FenghuoError, Refused, VersionConflict
 from domain.events import Event
 from domain.ids import plan_stream, relay_stream, shard_stream
-from domain.people import Person
+from domain.people import Channel, Person
 from domain.planning import PlanMade, Told
 from domain.ports import Append, Clock, Origin
 from domain.rulepacks import LevelRule
@@ -31,6 +31,7 @@ _log = structlog.get_logger("fenghuo.planner")
 
 APPEND_EVENTS = 200  # appends of one plan go to the log in portions of this many events
 ENDS = ("updated", "cancelled")  # triggers after which nothing more of the warning is sent
+PURPOSES = {"cancelled": Purpose.CANCEL, "escalated": Purpose.ESCALATION, "asked": Purpose.ASK}
 SETTLE_S = 120.0  # how long a cancellation waits for the answers to what was being sent
 
 
@@ -159,7 +160,7 @@ class Planner:
             audience: list[Person] = []
             if not ended:
                 nodes, audience, told = self._told(db, trigger, warning, rule, as_of)
-        purpose = {"cancelled": Purpose.CANCEL, "escalated": Purpose.ESCALATION}.get(trigger["kind"], Purpose.NOTICE)
+        purpose = PURPOSES.get(trigger["kind"], Purpose.NOTICE)
         planned = planning.plan(told, trigger_event_id=trigger["event_id"], warning=warning, rule=rule, purpose=purpose)
         appends = [
             Append(
@@ -212,6 +213,9 @@ class Planner:
             case "escalated" if trigger["action"] == "parent":
                 parent = hierarchy.nodes[trigger["node_id"]].parent
                 return [], [], list(planning.staff_told(at([parent]), rule)) if parent else []
+            case "asked":
+                person = directory.person(db, trigger["person_id"])
+                return [], [], list(planning.asked(person, Channel(trigger["action"]))) if person else []
             case "cancelled":
                 return [], [], self._views.deliveries.reached(db, warning.warning_id)
         return [], [], []

@@ -1,4 +1,7 @@
-"""Does what time alone calls for: escalates silence, ends validity. Timers are a view, so they survive a restart."""
+"""Does what time alone calls for: escalates silence, has unclear answers read, ends validity.
+
+Timers are a view, so they survive a restart.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,14 @@ from typing import Any
 
 import structlog
 
-from domain import relays, warnings
+from domain import answers, relays, warnings
 from domain.errors import FenghuoError
-from domain.ids import relay_stream, warning_stream
+from domain.ids import answer_stream, relay_stream, warning_stream
 from domain.ports import Clock, Origin
 from infra.engine.follower import Follower
 from infra.log.store import EventLog
 from projections.follower import Views
-from projections.timers import ESCALATE
+from projections.timers import ESCALATE, REFER
 
 _log = structlog.get_logger("fenghuo.timekeeper")
 
@@ -86,6 +89,13 @@ class Timekeeper:
                 relay_stream(warning_id, timer["node_id"]),
                 relays.evolve,
                 lambda state: relays.escalate(state, at=now, by=ACTOR),
+                origin,
+            )
+        elif timer["kind"] == REFER:
+            written = await self._log.execute(
+                answer_stream(warning_id, timer["node_id"]),
+                answers.evolve,
+                lambda state: answers.refer(state, warning_id=warning_id, person_id=timer["node_id"]),
                 origin,
             )
         else:
