@@ -48,9 +48,11 @@ async def inbound(request: Request) -> Response:
     """An SMS that somebody sent to us."""
     s = services(request)
     params = await signed_form(request, s, s.sms_token)
-    await s.desk.reply(
-        phone=params.get("From", ""), text=params.get("Body", "")[:2000], provider_ref=params.get("MessageSid", "")
-    )
+    reply = {"phone": params.get("From", ""), "text": params.get("Body", "")[:2000]}
+    answer = await s.desk.reply(**reply, provider_ref=params.get("MessageSid", ""))
+    if answer is None and await s.progress.reached(await s.log.last_position()):
+        # The views may not have known yet that this number was written to.
+        await s.desk.reply(**reply, provider_ref=params.get("MessageSid", ""))
     return Response('<?xml version="1.0" encoding="UTF-8"?><Response/>', media_type="text/xml")
 
 

@@ -100,8 +100,6 @@ class Reading(Commands):
     ) -> Done:
         """Somebody says what an unclear answer means: safe, help (a case is opened), or nothing more (unclear)."""
         grant, state = await self._unclear(actor, Action.CASE_TASK, warning_id, person_id)
-        if meaning is Answer.HELP and not state.unclear:
-            raise NotFound("answer.settled", "This answer was settled.", "Open a case instead.")
         stream = answer_stream(warning_id, person_id)
 
         async def decide() -> tuple[list[Append], str]:

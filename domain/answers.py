@@ -157,11 +157,13 @@ def open_words(state: Answers | None, *, warning_id: str, person_id: str, by: st
 
 
 def settle(state: Answers | None, *, warning_id: str, person_id: str, by: str, meaning: Answer) -> list[Event]:
-    """Somebody says what an unclear answer means. Settling it again changes nothing."""
+    """Somebody says what an unclear answer means. Saying the same again changes nothing."""
     if state is None:
         raise Refused("answer.none", "This person has not answered.")
     if not state.unclear:
-        return []
+        if meaning in (Answer.UNCLEAR, state.answer):
+            return []
+        raise Refused("answer.clear", "This person's answer is clear by now.", "Open a case where they need help.")
     return [AnswerSettled(warning_id=warning_id, person_id=person_id, node_id=state.node_id, by=by, meaning=meaning)]
 
 

@@ -243,7 +243,8 @@ class Deliveries(Projection):
         query = (
             select(d.warning_id)
             .join(self.shards, s.shard_id == d.shard_id)
-            .where(d.person_id == person_id, s.channel == channel.value, d.attempt > 0)
+            # Who is being sent to has no attempt on record yet, and may answer before the provider does.
+            .where(d.person_id == person_id, s.channel == channel.value, or_(d.attempt > 0, s.open > 0))
             .order_by(s.planned_position.desc())
             .limit(1)
         )

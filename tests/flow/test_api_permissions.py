@@ -96,6 +96,23 @@ async def _deliveries(town: Town) -> Asked:
     return "GET", f"/v1/warnings/{await _told(town)}/deliveries", None
 
 
+async def _misunderstood(town: Town) -> str:
+    warning_id = await _told(town)
+    for _ in range(2):
+        await town.device("milan-head").reply("什么？")
+    await town.quiet()
+    town.read_all()
+    return f"/v1/unclear/{warning_id}/milan-head"
+
+
+async def _open_words(town: Town) -> Asked:
+    return "POST", f"{await _misunderstood(town)}/open", None
+
+
+async def _settle(town: Town) -> Asked:
+    return "POST", f"{await _misunderstood(town)}/settle", {"meaning": "help"}
+
+
 RIGHTS: list[tuple[Callable[[Town], Awaitable[Asked]], str, tuple[str, ...]]] = [
     (_draft, "officer1", ("county1", "milan-head", "auditor1", "milan-zh")),
     (_revise, "officer2", ("county1",)),
@@ -112,6 +129,8 @@ RIGHTS: list[tuple[Callable[[Town], Awaitable[Asked]], str, tuple[str, ...]]] = 
     (_close, "county1", ("milan-head",)),
     (_log, "auditor1", ("officer1", "county1")),
     (_deliveries, "auditor1", ("county1", "milan-head")),
+    (_open_words, "county1", ("county2", "milan-head", "auditor1")),
+    (_settle, "officer1", ("county2", "milan-head", "auditor1", "milan-zh")),
 ]
 
 
