@@ -10,7 +10,7 @@ from domain.rulepacks import Level
 from domain.shards import Circle, Purpose
 from domain.warnings import Area, ContactCard, Content, Status, Target, Text, WarningState
 from notifiers.channel import LINK
-from notifiers.render import render, text_for
+from notifiers.render import WORDS, render, text_for
 
 NOW = datetime(2026, 7, 1, 8, 0, tzinfo=UTC)
 TEXTS = (
@@ -68,3 +68,15 @@ def test_a_cancellation_says_so_and_why_and_asks_for_nothing():
 )
 def test_the_text_nearest_to_the_persons_language_is_chosen(language, expected):
     assert text_for(TEXTS, language).headline == expected
+
+
+@pytest.mark.parametrize("language", ["zh", "en", "es", "it", "fr"])
+def test_asking_again_says_that_we_did_not_understand_and_asks_both_questions(language):
+    said, notice = rendered(language, Purpose.ASK), rendered(language)
+    unclear = WORDS[language].unclear.strip()
+
+    assert all(unclear in text for text in (said.short, said.subject, said.text))
+    assert unclear not in notice.short + notice.subject + notice.text
+    assert WORDS[language].answer_people in said.short
+    assert LINK in said.short
+    assert len({words.unclear for words in WORDS.values()}) == len(WORDS)

@@ -10,11 +10,14 @@ from conftest import ACCOUNT, TOKEN, VoiceRig, deliveries, rendered, until
 from defusedxml.ElementTree import fromstring
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
+from domain.errors import InvalidInput
 from domain.outcomes import Outcome, Reason
 from domain.rulepacks import Level
 from domain.shards import Circle, Purpose
 from domain.warnings import Area, ContactCard, Content, Status, Target, Text, WarningState
+from infra.config import Settings, SmsConfig, VoiceConfig, voice_account
 from infra.sandbox.behaviour import Behaviour, Kind
 from infra.sandbox.voice import Callee, SandboxVoice
 from notifiers import spoken, twiml
@@ -215,3 +218,14 @@ async def test_the_sandbox_calls_back_signed_hears_and_presses() -> None:
     assert (call.heard, call.pressed, call.status) == (["1 or 2?", "thanks"], ["2"], "completed")
     assert [path for path, _ in seen] == ["/c", "/c/key", "/c/status"]
     assert {params["CallSid"] for _, params in seen} == {result.provider_ref}
+
+
+def test_calls_are_made_with_the_account_of_the_text_messages_unless_another_is_named() -> None:
+    sms = SmsConfig(account_sid="AC1", auth_token=SecretStr("t1"), sender="+1")
+    own = VoiceConfig(caller="+2", account_sid="AC2", auth_token=SecretStr("t2"))
+    assert voice_account(Settings(sms=sms, voice=VoiceConfig(caller="+2"))) == ("AC1", "t1")
+    assert voice_account(Settings(sms=sms, voice=own)) == ("AC2", "t2")
+    assert voice_account(Settings(sms=sms)) is None
+    with pytest.raises(InvalidInput) as refused:
+        voice_account(Settings(voice=VoiceConfig(caller="+2")))
+    assert refused.value.code == "config.voice"

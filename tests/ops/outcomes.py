@@ -121,7 +121,7 @@ def calls() -> str:
         ("completed", {"CallStatus": "completed"}),
         ("completed, answered by a machine or a fax", {"CallStatus": "completed", "AnsweredBy": "machine_start"}),
         *((status, {"CallStatus": status}) for status in voice.ENDINGS),
-        *((f"failed, SIP {code}", {"CallStatus": "failed", "SipResponseCode": str(code)}) for code in voice.SIP),
+        *((f"SIP {code}", {"CallStatus": "failed", "SipResponseCode": str(code)}) for code in voice.SIP),
     ]
     rows = [(what, row[:2]) for what, params in said if (row := voice.call_to_row(params)) is not None]
     return table("Ending", [(what, meant) for what, meant in rows]).replace("``", "–")
