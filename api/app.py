@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import (
     callbacks,
+    calls,
     cases,
     drills,
     feed,
@@ -22,6 +23,7 @@ from api import (
     reach,
     relays,
     roster,
+    unclear,
     warnings,
 )
 from api.auth import session_person
@@ -77,6 +79,7 @@ def create_app(
         drills.router,
         relays.router,
         cases.router,
+        unclear.router,
         people.router,
         reach.router,
         roster.router,
@@ -84,7 +87,7 @@ def create_app(
         feed.router,
     ):
         app.include_router(router)
-    app.router.routes[0:0] = callbacks.routes
+    app.router.routes[0:0] = [*callbacks.routes, *calls.routes]
     app.include_router(public.router)
     app.include_router(
         console(source, PagesDesk(services), lambda request: who(services, request), hub=hub, scope=source.scope)

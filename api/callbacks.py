@@ -20,18 +20,26 @@ MAX_FORM = 64 * 1024  # bytes
 _SHARD = re.compile("[0-9a-f]{32}")
 
 
-async def _signed_form(request: Request, s: Services) -> dict[str, str]:
-    """The form of a callback whose signature is right. Raises NotPermitted for any other."""
+def place(request: Request) -> tuple[str, int]:
+    """(shard id, index) of the message that a callback is about, as its path says."""
+    shard_id, index = request.path_params["shard_id"], request.path_params["index"]
+    if not _SHARD.fullmatch(shard_id):
+        raise NotFound("receipt.unknown", "There is no such message.")
+    return shard_id, index
+
+
+async def signed_form(request: Request, s: Services, token: str | None) -> dict[str, str]:
+    """The form of a callback that was signed with `token`. Raises NotPermitted for any other."""
     body = await limited(request, MAX_FORM)
     try:
         params = dict(parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=200))
     except ValueError as error:
         raise InvalidInput("callback.form", "The callback is no form.") from error
-    if s.sms_token is None:
-        raise NotFound("callback.off", "SMS is not configured here.")
+    if token is None:
+        raise NotFound("callback.off", "This channel is not configured here.")
     url = f"{s.public_url}{request.url.path}" + (f"?{request.url.query}" if request.url.query else "")
     signature = request.headers.get("x-twilio-signature", "")
-    if not verify_signature(s.sms_token, url, params, signature):
+    if not verify_signature(token, url, params, signature):
         raise NotPermitted("callback.signature", "The signature is not the provider's.")
     return params
 
@@ -39,20 +47,20 @@ async def _signed_form(request: Request, s: Services) -> dict[str, str]:
 async def inbound(request: Request) -> Response:
     """An SMS that somebody sent to us."""
     s = services(request)
-    params = await _signed_form(request, s)
-    await s.desk.reply(
-        phone=params.get("From", ""), text=params.get("Body", "")[:2000], provider_ref=params.get("MessageSid", "")
-    )
+    params = await signed_form(request, s, s.sms_token)
+    reply = {"phone": params.get("From", ""), "text": params.get("Body", "")[:2000]}
+    answer = await s.desk.reply(**reply, provider_ref=params.get("MessageSid", ""))
+    if answer is None and await s.progress.reached(await s.log.last_position()):
+        # The views may not have known yet that this number was written to.
+        await s.desk.reply(**reply, provider_ref=params.get("MessageSid", ""))
     return Response('<?xml version="1.0" encoding="UTF-8"?><Response/>', media_type="text/xml")
 
 
 async def receipt(request: Request) -> Response:
     """What became of a message."""
     s = services(request)
-    shard_id, index = request.path_params["shard_id"], request.path_params["index"]
-    if not _SHARD.fullmatch(shard_id):
-        raise NotFound("receipt.unknown", "There is no such message.")
-    params = await _signed_form(request, s)
+    shard_id, index = place(request)
+    params = await signed_form(request, s, s.sms_token)
     said = status_to_row(params)
     if said is not None:
         outcome, reason, ref = said

@@ -6,10 +6,10 @@ what does not exist, VersionConflict where `expected_version` is not the version
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 
-from api.commands import Actor, Commands, Done, Once, expect, found
+from api.commands import Actor, Done, Once, expect, found
+from api.reading import Reading, help_case, sender
 from domain import answers, cases, relays, shards, warnings
 from domain.answers import Answer
 from domain.cases import ActionKind, Case, Place
@@ -29,7 +29,7 @@ CaseDecision = Callable[[Case | None], list[Event]]
 MAX_WORDS = 2_000  # characters of a reply, a note or a report
 
 
-class Desk(Commands):
+class Desk(Reading):
     # Warnings --------------------------------------------------------------------------------------------------------
 
     async def draft(
@@ -224,6 +224,7 @@ class Desk(Commands):
         async def decide() -> tuple[Sequence[Append], str]:
             stream = answer_stream(warning_id, person_id)
             state, version = await self.log.load(stream, answers.evolve)
+            call = await help_case(self.log, warning_id, person_id) if answer is Answer.HELP else None
             events = answers.receive(
                 state,
                 warning_id=warning_id,
@@ -234,6 +235,7 @@ class Desk(Commands):
                 late=warning.status is not Status.RELEASED,
                 personal=personal,
                 provider_ref=provider_ref,
+                again=call is not None and call.others_closed,
             )
             appends = [Append(stream, version, events)]
             if events and person.role in STAFF and answer is not Answer.UNCLEAR:
@@ -241,12 +243,10 @@ class Desk(Commands):
                 if relay is not None:
                     acknowledged = relays.acknowledge(relay, by=person_id, channel=channel)
                     appends.append(Append(relay_stream(warning_id, person.node_id), relay_version, acknowledged))
-            if events and answer is Answer.HELP:
-                case_id = derived("case", warning_id, person_id)
-                case, case_version = await self.log.load(case_stream(case_id), cases.evolve)
+            if events and call is not None:
                 opened = cases.open_case(
-                    case,
-                    case_id=case_id,
+                    call.state,
+                    case_id=call.case_id,
                     node_id=person.node_id,
                     source=CaseSource.HELP_ANSWER,
                     opened_by=person_id,
@@ -255,7 +255,7 @@ class Desk(Commands):
                     personal=personal,
                     drill=warning.content.drill,
                 )
-                appends.append(Append(case_stream(case_id), case_version, opened))
+                appends.append(Append(case_stream(call.case_id), call.version, opened))
             return appends, person_id
 
         return await self.commit(decide, origin)
@@ -273,13 +273,10 @@ class Desk(Commands):
 
     async def reply(self, *, phone: str, text: str, provider_ref: str) -> Answer | None:
         """An SMS that came in: found by its number, about the warning last sent to it. None for an unknown number."""
-        person_id = await asyncio.to_thread(self.vault.whose, "phone", phone)
-        if person_id is None:
+        found = await sender(self.log, self.views, self.vault, "phone", phone, Channel.SMS)
+        if found is None:
             return None
-        with self.views.reading() as db:
-            warning_id = self.views.deliveries.latest_warning_of(db, person_id, Channel.SMS)
-        if warning_id is None:
-            return None
+        person_id, warning_id = found
         answer = answers.interpret(text)
         await self.answer(
             warning_id=warning_id,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -27,15 +27,17 @@ ORIGIN = Origin(actor="system:receipts", correlation_id="receipts")
 
 
 class _Seen(msgspec.Struct, frozen=True):
-    """What is known of a shard's receipts: the last outcome by recipient index."""
+    """What is known of a shard's receipts: the last outcome by recipient index, and which messages did not arrive."""
 
     outcomes: dict[int, Outcome]
+    failed: frozenset[tuple[int, str]] = frozenset()
 
 
 def _evolve(state: _Seen | None, event: Event) -> _Seen | None:
     match event:
         case ReceiptsRecorded(rows=rows):
-            return _Seen({**(state.outcomes if state else {}), **{row.index: row.outcome for row in rows}})
+            before = state or _Seen({})
+            return _Seen({**before.outcomes, **{row.index: row.outcome for row in rows}}, before.failed | _failed(rows))
     return state
 
 
@@ -43,6 +45,7 @@ class _Shard(msgspec.Struct):
     plan: ShardPlanned
     version: int
     outcomes: dict[int, Outcome]
+    failed: set[tuple[int, str]]
 
 
 class Receipts:
@@ -75,7 +78,8 @@ class Receipts:
         if state is None:
             raise NotFound("receipt.unknown", "There is no such message.")
         seen, version = await self._log.load(receipts_stream(shard_id), _evolve)
-        shard = _Shard(state.plan, version, dict(seen.outcomes) if seen else {})
+        seen = seen or _Seen({})
+        shard = _Shard(state.plan, version, dict(seen.outcomes), set(seen.failed))
         known = self._shards.setdefault(shard_id, shard)
         while len(self._shards) > KEPT:
             self._shards.popitem(last=False)
@@ -101,7 +105,8 @@ class Receipts:
         for shard_id, row, _ in batch:
             shard = await self._shard(shard_id)
             before = shard.outcomes.get(row.index)
-            if before is row.outcome or before is Outcome.DELIVERED:
+            failed_before = row.outcome is not Outcome.DELIVERED and (row.index, row.provider_ref) in shard.failed
+            if before is Outcome.DELIVERED or failed_before:
                 continue  # seen, or out of order: nothing undoes "delivered"
             kept = rows.setdefault(shard_id, {})
             if row.index not in kept or kept[row.index].outcome is not Outcome.DELIVERED:
@@ -125,6 +130,7 @@ class Receipts:
             if known is not None:
                 known.version += 1
                 known.outcomes.update({row.index: row.outcome for row in by_index.values()})
+                known.failed |= _failed(by_index.values())
             shard = known or await self._shard(shard_id)
             if any(row.outcome is Outcome.DELIVERED for row in by_index.values()):
                 await self._node_delivered(shard.plan)
@@ -137,6 +143,10 @@ class Receipts:
             relay_stream(*key), relays.evolve, lambda s: relays.delivered(s, channel=plan.channel.value), ORIGIN
         )
         self._delivered.add(key)
+
+
+def _failed(rows: Iterable[Row]) -> set[tuple[int, str]]:
+    return {(row.index, row.provider_ref) for row in rows if row.outcome is not Outcome.DELIVERED}
 
 
 def _again(events: Sequence[Event]) -> Callable[[_Seen | None], list[Event]]:

@@ -18,6 +18,7 @@ from api.registry import Registry
 from domain.ports import Clock, Log
 from notifiers.links import Links
 from notifiers.prices import Prices
+from notifiers.worker import Texts
 from projections.follower import Views
 
 
@@ -43,7 +44,8 @@ class Progress(Protocol):
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the routes work with. `sms_token` is the secret that the SMS provider signs callbacks with."""
+    """Everything the routes work with. `sms_token` is the secret that the SMS provider signs callbacks with,
+    `voice_token` that for calls."""
 
     log: Log
     views: Views
@@ -55,6 +57,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     duty: Duty
     reachability: Reachability
     receipts: Receipts
+    texts: Texts
     links: Links
     clock: Clock
     new_id: Callable[[], str]
@@ -65,6 +68,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     metrics: CollectorRegistry
     sms_token: str | None = None
     prices: Prices = Prices()
+    voice_token: str | None = None
 
     def __repr__(self) -> str:
         return f"Services({self.public_url})"

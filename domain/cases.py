@@ -54,6 +54,16 @@ class CaseOpened(Event, frozen=True, kw_only=True):
     drill: bool = False
 
 
+@topic("case.help_repeated")
+class CaseHelpRepeated(Event, frozen=True, kw_only=True):
+    """The person asked for help once more while the case was open."""
+
+    case_id: str
+    node_id: str
+    person_id: str
+    personal: Personal | None = None
+
+
 @topic("case.tasked")
 class CaseTasked(Event, frozen=True, kw_only=True):
     case_id: str
@@ -101,9 +111,15 @@ def open_case(
     personal: Personal | None,
     drill: bool = False,
 ) -> list[Event]:
-    """Opens a case; a second call for help of the same person to the same warning is the same case."""
+    """Opens a case; a second call for help of the same person to the same warning is the same case, while it is open.
+
+    It is written down there, so that whoever closes the case at that moment does not close it over the call.
+    """
     if state is not None:
-        return []
+        if source is not Source.HELP_ANSWER or person_id is None:
+            return []
+        case = _open(state)
+        return [CaseHelpRepeated(case_id=case.case_id, node_id=node_id, person_id=person_id, personal=personal)]
     return [
         CaseOpened(
             case_id=case_id,

@@ -42,6 +42,9 @@ class Reason(StrEnum):
     CONNECTION_LOST = "connection_lost"  # the connection broke before the answer: in doubt
     CRASH = "crash"  # this program ended between sending and recording: in doubt
     UNDELIVERED = "undelivered"  # a receipt says that it did not arrive
+    NO_ANSWER = "no_answer"  # a call that nobody took
+    BUSY = "busy"  # a call to somebody who was speaking to somebody else
+    MACHINE = "machine"  # a call that a mailbox or a fax took
     VALIDITY_OVER = "validity_over"
     QUIET_HOURS = "quiet_hours"  # it is night where the person is, and the level does not wake them
     NOT_ALLOWED = "not_allowed"  # our own rules: a country or prefix that is not on the list, a limit on what is spent

@@ -144,6 +144,13 @@ def lane_of(warning: WarningState, rule: LevelRule) -> Lane:
     return Lane.DRILL if warning.content.drill else rule.lane
 
 
+def asked(person: Person, channel: Channel) -> Iterator[Told]:
+    """Somebody whose answer was not clear, over the channel that it came by."""
+    if not person.forgotten:
+        circle = Circle.STAFF if is_staff(person) else Circle.PEOPLE
+        yield Told(person.node_id, circle, channel, person.language, person.person_id)
+
+
 def plan(
     told: Iterable[Told],
     *,

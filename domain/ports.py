@@ -100,11 +100,18 @@ class Vault(Protocol):
     def forget(self, key_id: str) -> None:
         """Destroys the key and every address known for it."""
 
-    def remember_addresses(self, rows: list[tuple[str, str, str]]) -> None:
-        """Notes whose addresses these are, (kind, address, person id), as keyed digests."""
+    def remember_addresses(self, rows: list[tuple[str, str, str]]) -> int:
+        """Notes whose addresses these are, (kind, address, person id), as keyed digests. Returns the mark of this
+        noting: a higher one than of all before it."""
+
+    def forget_addresses(self, person_ids: list[str], before: int) -> None:
+        """Drops the addresses of these people that were last noted before a mark."""
 
     def whose(self, kind: str, address: str) -> str | None:
-        """The person who has this address."""
+        """The person who has this address: of several, the one for whom it was noted last."""
+
+    def all_with(self, kind: str, address: str) -> list[str]:
+        """Everybody for whom this address is noted, the last noted first."""
 
 
 class Contacts(Protocol):

@@ -22,11 +22,14 @@ SHARD_SIZE = 500
 
 
 class Purpose(StrEnum):
-    """Why people are told: the warning itself, silence below them, its withdrawal, or to see whether it arrives."""
+    """Why people are told: the warning itself, silence below them, its withdrawal, an answer of theirs that was not
+    clear, or to see whether it arrives.
+    """
 
     NOTICE = "notice"
     ESCALATION = "escalation"
     CANCEL = "cancel"
+    ASK = "ask"
     TEST = "test"  # whether a contact point works; about no warning
 
 

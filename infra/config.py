@@ -32,6 +32,16 @@ class SmsConfig(BaseModel):
     timeout_s: float = Field(default=15.0, gt=0, le=300)
 
 
+class VoiceConfig(BaseModel):
+    """Calls by the same provider. Where no account is named, it is that of the text messages."""
+
+    caller: str
+    account_sid: str = ""
+    auth_token: SecretStr = SecretStr("")
+    base_url: str = "https://api.twilio.com"
+    concurrency: int = Field(default=16, ge=1, le=1000)
+
+
 class EmailConfig(BaseModel):
     """The mail server that takes our mail.
 
@@ -94,6 +104,7 @@ class Settings(BaseSettings):
     ack_limit_s: int = Field(default=900, ge=1)
     reach_test_days: int = Field(default=0, ge=0, le=3650)  # 0: test messages go out by hand alone
     sms: SmsConfig | None = None
+    voice: VoiceConfig | None = None
     email: EmailConfig | None = None
     webpush: WebPushConfig | None = None
     feeds: FeedsConfig = FeedsConfig()
@@ -130,6 +141,20 @@ def load(**flags: Any) -> Settings:
             raise InvalidInput("config.invalid", f"The setting {name} is wrong: {first['msg']}.") from None
         except tomllib.TOMLDecodeError as error:
             raise InvalidInput("config.toml", f"The settings file is no TOML: {error}.") from None
+
+
+def voice_account(settings: Settings) -> tuple[str, str] | None:
+    """(account, token) to call with; None where calls are not configured. Raises InvalidInput where no account is."""
+    voice = settings.voice
+    if voice is None:
+        return None
+    if voice.account_sid:
+        return voice.account_sid, voice.auth_token.get_secret_value()
+    if settings.sms is None:
+        raise InvalidInput(
+            "config.voice", "The setting voice names no account, and there is none for sms.", "Set voice.account_sid."
+        )
+    return settings.sms.account_sid, settings.sms.auth_token.get_secret_value()
 
 
 class _secret_files:  # noqa: N801  reads like the function that it is

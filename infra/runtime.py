@@ -137,10 +137,11 @@ class Runtime:
             for channel, notifier in notifiers.items()
         }
         self.queue = ViewQueue(stores.views, stores.follower, stores.clock)
+        self.texts = ViewTexts(stores.views, stores.clock)
         self.worker = Worker(
             log=stores.log,
             queue=self.queue,
-            texts=ViewTexts(stores.views, stores.clock),
+            texts=self.texts,
             contacts=ViewContacts(stores.views),
             vault=stores.vault,
             links=self.links,

@@ -17,11 +17,12 @@ from fastapi import FastAPI
 from api.health import Meters
 from domain.errors import Unreachable
 from infra import bounces, wiring
-from infra.config import EmailConfig, Settings, SmsConfig, WebPushConfig
+from infra.config import EmailConfig, Settings, SmsConfig, VoiceConfig, WebPushConfig
 from infra.runtime import Runtime, Stores
 from infra.sandbox.push import SandboxPush
 from infra.sandbox.sms import SandboxSms
 from infra.sandbox.smtp import SandboxSmtp
+from infra.sandbox.voice import SandboxVoice
 
 GRACE_S = 10  # seconds that open requests get at the end
 BOUNCES = {"bounce_host", "bounce_port", "bounce_domain", "receipts"}  # settings that hold with the sandbox as well
@@ -47,11 +48,12 @@ class Server(uvicorn.Server):
 
 
 class Sandbox(msgspec.Struct):
-    """The three providers on loopback."""
+    """The providers on loopback."""
 
     sms: SandboxSms
     smtp: SandboxSmtp
     push: SandboxPush
+    voice: SandboxVoice
 
 
 @contextlib.asynccontextmanager
@@ -61,8 +63,10 @@ async def sandboxed(settings: Settings) -> AsyncIterator[tuple[Settings, Sandbox
         yield settings, None
         return
     token = "sandbox-token"  # noqa: S105  it guards nothing but the sandbox itself
-    sandbox = Sandbox(SandboxSms("AC" + "0" * 32, token), SandboxSmtp(), SandboxPush())
-    for part in (sandbox.sms, sandbox.smtp, sandbox.push):
+    account = "AC" + "0" * 32
+    sandbox = Sandbox(SandboxSms(account, token), SandboxSmtp(), SandboxPush(), SandboxVoice(account, token))
+    parts = (sandbox.sms, sandbox.smtp, sandbox.push, sandbox.voice)
+    for part in parts:
         await part.start()
     try:
         pointed = settings.model_copy(
@@ -80,12 +84,13 @@ async def sandboxed(settings: Settings) -> AsyncIterator[tuple[Settings, Sandbox
                     tls="none",
                     **(settings.email.model_dump(include=BOUNCES) if settings.email else {}),
                 ),
+                "voice": VoiceConfig(caller=sandbox.voice.number, base_url=sandbox.voice.url),
                 "webpush": WebPushConfig(contact="mailto:duty@fao.example", allowed_origins=[sandbox.push.url]),
             }
         )
         yield pointed, sandbox
     finally:
-        for part in (sandbox.sms, sandbox.smtp, sandbox.push):
+        for part in parts:
             await part.stop()
 
 

@@ -42,12 +42,25 @@ class FileVault:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA secure_delete=ON")
         self._db.execute("CREATE TABLE IF NOT EXISTS person_key (key_id TEXT PRIMARY KEY, wrapped BLOB) WITHOUT ROWID")
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS address (digest BLOB PRIMARY KEY, person_id TEXT NOT NULL) WITHOUT ROWID"
-        )
-        self._db.execute("CREATE INDEX IF NOT EXISTS address_person ON address (person_id)")
+        self._make_addresses()
         self._db.execute("CREATE TABLE IF NOT EXISTS secret (name TEXT PRIMARY KEY, wrapped BLOB) WITHOUT ROWID")
         self._pepper = self.secret("address-pepper")
+
+    def _make_addresses(self) -> None:
+        """The index of addresses. One number may be several people's; an older vault kept one for each."""
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS addresses"
+            " (digest BLOB NOT NULL, person_id TEXT NOT NULL, noted INTEGER NOT NULL,"
+            " PRIMARY KEY (digest, person_id)) WITHOUT ROWID"
+        )
+        self._db.execute("CREATE INDEX IF NOT EXISTS addresses_person ON addresses (person_id)")
+        self._db.execute("CREATE TABLE IF NOT EXISTS noting (one INTEGER PRIMARY KEY CHECK (one = 1), mark INTEGER)")
+        self._db.execute("INSERT OR IGNORE INTO noting VALUES (1, 0)")
+        if self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'address'").fetchone():
+            self._db.execute("INSERT OR IGNORE INTO addresses SELECT digest, person_id, 0 FROM address")
+            self._db.execute("DROP TABLE address")
+        self._db.execute("COMMIT")
 
     def seal(self, key_id: str, bound_to: str, fields: dict[str, Any]) -> Sealed:
         key = self._key(key_id, create=True)
@@ -96,25 +109,49 @@ class FileVault:
             self._db.execute(
                 "INSERT INTO person_key VALUES (?, NULL) ON CONFLICT (key_id) DO UPDATE SET wrapped = NULL", (key_id,)
             )
-            self._db.execute("DELETE FROM address WHERE person_id = ?", (key_id,))
+            self._db.execute("DELETE FROM addresses WHERE person_id = ?", (key_id,))
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the old key must not linger in the write-ahead log
 
-    def remember_addresses(self, rows: list[tuple[str, str, str]]) -> None:
-        """Many (kind, address, person id) in one transaction."""
+    def remember_addresses(self, rows: list[tuple[str, str, str]]) -> int:
+        """Many (kind, address, person id) in one transaction; the mark of this noting."""
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(
-                "INSERT INTO address VALUES (?, ?) ON CONFLICT (digest) DO UPDATE SET person_id = excluded.person_id",
-                [(self._digest(kind, address), who) for kind, address, who in rows if not self._forgotten(who)],
-            )
-            self._db.execute("COMMIT")
+            try:
+                mark = int(self._db.execute("UPDATE noting SET mark = mark + 1 RETURNING mark").fetchone()[0])
+                self._db.executemany(
+                    "INSERT INTO addresses VALUES (?, ?, ?)"
+                    " ON CONFLICT (digest, person_id) DO UPDATE SET noted = excluded.noted",
+                    [
+                        (self._digest(kind, address), who, mark)
+                        for kind, address, who in rows
+                        if not self._forgotten(who)
+                    ],
+                )
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+        return mark
+
+    def forget_addresses(self, person_ids: list[str], before: int) -> None:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany(
+                    "DELETE FROM addresses WHERE person_id = ? AND noted < ?", [(who, before) for who in person_ids]
+                )
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
 
     def whose(self, kind: str, address: str) -> str | None:
+        return next(iter(self.all_with(kind, address)), None)
+
+    def all_with(self, kind: str, address: str) -> list[str]:
+        query = "SELECT person_id FROM addresses WHERE digest = ? ORDER BY noted DESC, person_id"
         with self._lock:
-            row = self._db.execute(
-                "SELECT person_id FROM address WHERE digest = ?", (self._digest(kind, address),)
-            ).fetchone()
-        return None if row is None else str(row[0])
+            return [str(row[0]) for row in self._db.execute(query, (self._digest(kind, address),))]
 
     def secret(self, name: str, size: int = 32) -> bytes:
         """A secret of the program's own (link signing, push keys), made on first use and kept."""

@@ -14,7 +14,7 @@ from api.health import Meters
 from api.services import Services
 from domain.errors import InvalidInput
 from domain.people import Channel
-from infra.config import EmailConfig, Settings
+from infra.config import EmailConfig, Settings, voice_account
 from infra.runtime import Runtime, Stores
 from notifiers.absent import AbsentNotifier
 from notifiers.channel import Delivery, Notifier, Rendered, Result
@@ -23,6 +23,7 @@ from notifiers.email import EmailNotifier, EmailSettings
 from notifiers.mime import mail_address
 from notifiers.sms import SmsNotifier, SmsSettings
 from notifiers.verp import Verp
+from notifiers.voice import VoiceNotifier, VoiceSettings
 from notifiers.webpush import WebPushNotifier, WebPushSettings
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -46,6 +47,17 @@ def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:
                 base_url=sms.base_url,
                 concurrency=sms.concurrency,
                 timeout_s=sms.timeout_s,
+            )
+        )
+    account = voice_account(settings)
+    if settings.voice is not None and account is not None:
+        found[Channel.VOICE] = VoiceNotifier(
+            VoiceSettings(
+                account_sid=account[0],
+                auth_token=account[1],
+                caller=settings.voice.caller,
+                base_url=settings.voice.base_url,
+                concurrency=settings.voice.concurrency,
             )
         )
     if settings.email is not None:
@@ -125,6 +137,7 @@ def vapid_key(stores: Stores) -> str:
 
 
 def services(settings: Settings, stores: Stores, runtime: Runtime, meters: Meters) -> Services:
+    account = voice_account(settings)
     return Services(
         log=stores.log,
         views=stores.views,
@@ -136,6 +149,7 @@ def services(settings: Settings, stores: Stores, runtime: Runtime, meters: Meter
         duty=stores.duty,
         reachability=stores.reachability,
         receipts=runtime.receipts,
+        texts=runtime.texts,
         links=runtime.links,
         clock=stores.clock,
         new_id=stores.new_id,
@@ -146,6 +160,7 @@ def services(settings: Settings, stores: Stores, runtime: Runtime, meters: Meter
         metrics=meters.registry,
         prices=settings.prices.table(),
         sms_token=settings.sms.auth_token.get_secret_value() if settings.sms else None,
+        voice_token=account[1] if account else None,
     )
 
 

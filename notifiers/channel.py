@@ -22,8 +22,8 @@ LINK = "{{link}}"
 class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     """A warning in one language, as far as it is the same for all recipients. Texts hold LINK where the link goes.
 
-    `voice` is what a call says; `number` a short reference that people can name on the phone and that stands in the
-    approved templates of providers that allow no free text.
+    `voice` is what a call says, in `voice_language`; `number` a short reference that people can name on the phone and
+    that stands in the approved templates of providers that allow no free text.
     """
 
     language: str
@@ -33,6 +33,7 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     short: str
     push: str = ""  # the body of a notification, which is opened and not replied to; empty: `short` without its link
     voice: str = ""
+    voice_language: str = ""
     number: str = ""
     level: Level = Level.RED
     lane: Lane = Lane.NORMAL

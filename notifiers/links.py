@@ -12,8 +12,11 @@ import hashlib
 import hmac
 
 from domain.errors import NotFound
+from domain.people import Channel
 
 _MAC = 12
+CALLED_BACK = frozenset({Channel.SMS, Channel.VOICE})
+"""Channels whose providers call us back."""
 
 
 class Links:
@@ -26,9 +29,11 @@ class Links:
     def link(self, shard_id: str, index: int) -> str:
         return f"{self.public_url}/a/{self.token(shard_id, index)}"
 
-    def callback(self, shard_id: str, index: int) -> str:
-        """Where the SMS provider reports on a message."""
-        return f"{self.public_url}/callbacks/sms/{shard_id}/{index}"
+    def callback(self, shard_id: str, index: int, channel: Channel = Channel.SMS) -> str:
+        """Where the provider reports on a message, or asks what to say in a call; empty where it does neither."""
+        if channel not in CALLED_BACK:
+            return ""
+        return f"{self.public_url}/callbacks/{channel.value}/{shard_id}/{index}"
 
     def token(self, shard_id: str, index: int) -> str:
         body = bytes.fromhex(shard_id) + index.to_bytes(2, "big")

@@ -16,6 +16,7 @@ from babel.dates import format_datetime
 from domain.rulepacks import Lane, Level
 from domain.shards import Circle, Purpose
 from domain.warnings import Status, Text, WarningState
+from notifiers import spoken
 from notifiers.channel import LINK, Rendered
 
 HOME_ZONE = ZoneInfo("Asia/Shanghai")  # a batch is rendered once, so times are the duty office's, with the zone said
@@ -26,6 +27,7 @@ class _Words(msgspec.Struct, frozen=True):
     levels: tuple[str, str, str, str]
     cancelled: str
     silent: str
+    unclear: str
     valid: str
     answer_people: str
     answer_staff: str
@@ -43,6 +45,7 @@ WORDS: dict[str, _Words] = {
         ("蓝色预警", "黄色预警", "橙色预警", "红色预警"),
         "【解除】",
         "【催办：下级站点未回应】",
+        "【没有看懂您的回复，请再回复一次】",
         "有效期至",
         "平安请回复1，需要帮助请回复2，或打开",
         "收到并转发请回复1，需要帮助请回复2，或打开",
@@ -58,6 +61,7 @@ WORDS: dict[str, _Words] = {
         ("Blue warning", "Yellow warning", "Orange warning", "Red warning"),
         "[CANCELLED] ",
         "[No answer from a node below] ",
+        "[We did not understand your reply, please answer again] ",
         "Valid until",
         "Reply 1 if you are safe, 2 if you need help, or open",
         "Reply 1 to acknowledge and relay, 2 if you need help, or open",
@@ -73,6 +77,7 @@ WORDS: dict[str, _Words] = {
         ("Aviso azul", "Aviso amarillo", "Aviso naranja", "Aviso rojo"),
         "[ANULADO] ",
         "[Sin respuesta de un punto inferior] ",
+        "[No hemos entendido su respuesta, responda otra vez] ",
         "Válido hasta",
         "Responda 1 si está a salvo, 2 si necesita ayuda, o abra",
         "Responda 1 para confirmar y transmitir, 2 si necesita ayuda, o abra",
@@ -88,6 +93,7 @@ WORDS: dict[str, _Words] = {
         ("Allerta blu", "Allerta gialla", "Allerta arancione", "Allerta rossa"),
         "[ANNULLATO] ",
         "[Nessuna risposta da un punto inferiore] ",
+        "[Non abbiamo capito la risposta, risponda di nuovo] ",
         "Valido fino al",
         "Rispondi 1 se sei al sicuro, 2 se hai bisogno di aiuto, o apri",
         "Rispondi 1 per confermare e inoltrare, 2 se hai bisogno di aiuto, o apri",
@@ -103,6 +109,7 @@ WORDS: dict[str, _Words] = {
         ("Alerte bleue", "Alerte jaune", "Alerte orange", "Alerte rouge"),
         "[ANNULÉ] ",
         "[Pas de réponse d'un point inférieur] ",
+        "[Nous n'avons pas compris, merci de répondre à nouveau] ",
         "Valable jusqu'au",
         "Répondez 1 si vous êtes en sécurité, 2 si vous avez besoin d'aide, ou ouvrez",
         "Répondez 1 pour confirmer et relayer, 2 si vous avez besoin d'aide, ou ouvrez",
@@ -142,9 +149,14 @@ def render(
     content = warning.content
     text = text_for(content.texts, language)
     words = _words(language, text)
+    voice = spoken.words(text.language)
     level = words.levels[list(Level).index(content.level)]
-    news = words.corrected if warning.correction else ""
-    prefix = {Purpose.CANCEL: words.cancelled, Purpose.ESCALATION: words.silent, Purpose.NOTICE: news}[purpose]
+    prefix = {
+        Purpose.NOTICE: words.corrected if warning.correction else "",
+        Purpose.CANCEL: words.cancelled,
+        Purpose.ESCALATION: words.silent,
+        Purpose.ASK: words.unclear,
+    }.get(purpose, "")
     subject = f"{prefix}{level}: {text.headline}"
     until = format_datetime(content.expires_at, "yyyy-MM-dd HH:mm zzz", tzinfo=HOME_ZONE, locale="en")
     card = (
@@ -164,7 +176,7 @@ def render(
         parts = [subject, text.description, text.instruction, f"{words.valid} {until}", f"{ask} {LINK}", card]
         push = text.instruction or text.description or f"{words.valid} {until}"
         first = f"{prefix}{level}: {text.headline}"
-        if len(first) < SHORT and text.instruction:
+        if len(first) < SHORT and text.instruction and purpose is not Purpose.ASK:  # they have it, and were asked
             first = f"{first} {text.instruction}"
         short = f"{_cut(first)} {ask} {LINK} {words.hotline} {content.contact.hotline}"
     body = "\n\n".join(part for part in parts if part)
@@ -175,6 +187,17 @@ def render(
         html=_html(parts, language),
         short=_one_line(short),
         push=_cut(push),
+        voice=spoken.speech(
+            voice,
+            purpose=purpose,
+            circle=circle,
+            drill=content.drill,
+            level=_words(text.language, text).levels[list(Level).index(content.level)],
+            headline=text.headline,
+            instruction="" if purpose in (Purpose.CANCEL, Purpose.ASK) else text.instruction,
+            hotline=content.contact.hotline,
+        ),
+        voice_language=voice.tag,
         number=number_of(warning.warning_id),
         level=content.level,
         lane=lane,

@@ -13,16 +13,15 @@ from typing import Any
 import aiohttp
 import msgspec
 from twilio.base import values
-from twilio.http.async_http_client import AsyncTwilioHttpClient
-from twilio.http.response import Response
 from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 
 from domain.outcomes import Outcome, Reason
 from domain.people import Channel
+from notifiers.account import Answered, connected, meaning
 from notifiers.batch import accepted, in_doubt, refused, sendable, spread
 from notifiers.channel import LINK, Delivery, Rendered, Result
-from notifiers.net import failure, http_session, read_answer, retry_after_s
+from notifiers.net import failure
 
 E164 = re.compile(r"\+[1-9][0-9]{5,14}")
 LONGEST_BODY = 1600  # characters, the provider's limit
@@ -68,61 +67,6 @@ class SmsSettings(msgspec.Struct, frozen=True, kw_only=True):
         return f"SmsSettings(base_url={self.base_url!r}, concurrency={self.concurrency})"
 
 
-class _Answered(Exception):
-    """An answer that is not 2xx. Twilio's own exception drops the headers, and Retry-After with them."""
-
-    def __init__(self, status: int, code: int, retry_after_s: float | None) -> None:
-        super().__init__(status, code)
-        self.status = status
-        self.code = code
-        self.retry_after_s = retry_after_s
-
-
-class _HttpClient(AsyncTwilioHttpClient):
-    """The library's transport over a session of ours.
-
-    The library's own `request` logs URLs and headers, keeps the last request with the recipient in it, leaves answers
-    unclosed when cancelled and passes no usable timeout; hence another one.
-    """
-
-    def __init__(self, session: aiohttp.ClientSession, account_sid: str, auth_token: str) -> None:
-        super().__init__(pool_connections=False)
-        self._http = session
-        self._authorization = aiohttp.encode_basic_auth(account_sid, auth_token)
-
-    async def request(  # type: ignore[override]  # the library's own is marked as plain, too
-        self,
-        method: str,
-        url: str,
-        params: dict[str, object] | None = None,
-        data: dict[str, object] | None = None,
-        headers: dict[str, str] | None = None,
-        auth: tuple[str, str] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109  (the library's signature; it never passes one)
-        allow_redirects: bool = False,
-    ) -> Response:
-        async with self._http.request(
-            method,
-            url,
-            params=params,  # type: ignore[arg-type]
-            data=data,
-            headers={**(headers or {}), "Authorization": self._authorization},
-            allow_redirects=False,
-        ) as response:
-            body = await read_answer(response)
-        if response.status not in range(200, 300):
-            raise _Answered(response.status, _error_code(body), retry_after_s(response.headers))
-        return Response(response.status, body.decode(errors="replace"), response.headers)
-
-
-def _error_code(body: bytes) -> int:
-    try:
-        code = msgspec.json.decode(body)["code"]
-    except (msgspec.DecodeError, LookupError, TypeError, ValueError):
-        return 0
-    return code if isinstance(code, int) else 0
-
-
 class SmsNotifier:
     """Sends `Rendered.short`, LINK replaced by the recipient's link, by the provider's Messages resource."""
 
@@ -159,8 +103,8 @@ class SmsNotifier:
                         validity_period=validity_s,
                         **sender,
                     )
-            except _Answered as answer:
-                outcome, reason = _meaning(answer)
+            except Answered as answer:
+                outcome, reason = meaning(answer, REFUSALS)
                 return Result(index=delivery.index, outcome=outcome, reason=reason, retry_after_s=answer.retry_after_s)
             except (aiohttp.ClientError, OSError) as error:
                 outcome, reason = failure(error)
@@ -176,13 +120,13 @@ class SmsNotifier:
     def _connected(self) -> Client:
         if self._client is None or self._session is None or self._session.closed:
             settings = self._settings
-            self._session = http_session(connections=settings.concurrency, connect_timeout_s=settings.connect_timeout_s)
-            transport = _HttpClient(self._session, settings.account_sid, settings.auth_token)
-            # An empty `environment` keeps the library from reading edge and region from the process's own.
-            self._client = Client(  # type: ignore[no-untyped-call]
-                settings.account_sid, settings.auth_token, http_client=transport, environment={"TWILIO": ""}
+            self._session, self._client = connected(
+                settings.account_sid,
+                settings.auth_token,
+                settings.base_url,
+                connections=settings.concurrency,
+                connect_timeout_s=settings.connect_timeout_s,
             )
-            self._client.api.base_url = settings.base_url.rstrip("/")
         return self._client
 
     async def close(self) -> None:
@@ -190,23 +134,6 @@ class SmsNotifier:
         session, self._session, self._client = self._session, None, None
         if session is not None:
             await session.close()
-
-
-def _meaning(answer: _Answered) -> tuple[Outcome, Reason]:
-    """429 says that nothing was taken; 5xx leaves it open whether the message is on its way."""
-    if answer.status == 429:
-        return Outcome.DEFERRED, Reason.RATE_LIMITED
-    if answer.status >= 500:
-        return Outcome.UNKNOWN, Reason.PROVIDER_ERROR
-    if answer.status in {401, 403} and answer.code not in REFUSALS:
-        return Outcome.DEFERRED, Reason.CREDENTIALS
-    if answer.status in {408, 425}:
-        return Outcome.DEFERRED, Reason.PROVIDER_BUSY
-    if answer.code in REFUSALS:
-        return REFUSALS[answer.code]
-    if answer.status < 400 or answer.status == 404:  # a redirect, or no such account: not the API we were told of
-        return Outcome.DEFERRED, Reason.CREDENTIALS
-    return Outcome.REFUSED, Reason.BLOCKED
 
 
 def verify_signature(auth_token: str, url: str, params: Mapping[str, Any], signature: str) -> bool:

@@ -314,7 +314,7 @@ class Worker:
                 message_id=f"{plan.shard_id}.{i}",
                 address=address,
                 link=self._links.link(plan.shard_id, i),
-                callback=self._links.callback(plan.shard_id, i) if plan.channel is Channel.SMS else "",
+                callback=self._links.callback(plan.shard_id, i, plan.channel),
             )
             for i, address in addresses.items()
             if address is not UNREADABLE

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Boolean, Column, Connection, Integer, Text, select, update
 
-from domain.cases import CaseActionRecorded, CaseClosed, CaseOpened, CaseTasked
+from domain.cases import CaseActionRecorded, CaseClosed, CaseHelpRepeated, CaseOpened, CaseTasked
 from domain.events import Recorded
 from projections.projection import Json, Projection, Utc
 
@@ -71,6 +71,11 @@ class Cases(Projection):
                     }
                     db.execute(self.cases.insert(), row)
                     self._entry(db, r, event.case_id, "opened", event.opened_by, event.node_id, sealed=event.personal)
+                case CaseHelpRepeated():
+                    self._move(db, r, event.case_id)
+                    self._entry(
+                        db, r, event.case_id, "help_repeated", event.person_id, event.node_id, sealed=event.personal
+                    )
                 case CaseTasked():
                     self._move(db, r, event.case_id, status="tasked")
                     self._entry(db, r, event.case_id, "tasked", event.tasked_by, event.node_id, text=event.instruction)
@@ -139,6 +144,13 @@ class Cases(Projection):
         """Those of these cases that came from a drill."""
         c = self.cases.c
         return set(db.execute(select(c.case_id).where(c.case_id.in_(case_ids), c.drill)).scalars())
+
+    def of_warning(self, db: Connection, warning_id: str, limit: int = 200) -> list[dict[str, Any]]:
+        """The cases of a warning: those that are open before those that are closed, the newest of each first."""
+        c = self.cases.c
+        query = select(self.cases).where(c.warning_id == warning_id)
+        query = query.order_by(c.status == "closed", c.opened_position.desc()).limit(limit)
+        return [dict(row) for row in db.execute(query).mappings()]
 
     def page(
         self, db: Connection, *, before: int | None, limit: int, warning_id: str | None = None

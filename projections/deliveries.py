@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from domain.events import Recorded
-from domain.outcomes import REACHED, Outcome, Reason
+from domain.outcomes import REACHED, Outcome
 from domain.people import Channel
 from domain.planning import Told
 from domain.rulepacks import LANES
@@ -82,6 +82,7 @@ class Deliveries(Projection):
             Column("reason", Text, nullable=False),
             Column("attempt", Integer, nullable=False),
             Column("provider_ref", Text, nullable=False),
+            Column("receipt_ref", Text),  # the message that the last receipt was about; none while there was no receipt
             Column("retry_at", Utc),
             Column("doubt", Integer, nullable=False),  # 1 once an attempt was in doubt: the person may have it
             Column("position", Integer, nullable=False),
@@ -92,7 +93,11 @@ class Deliveries(Projection):
         # And nothing undoes "delivered": a second attempt may be refused where the first had arrived.
         known = or_(
             d.c.outcome == Outcome.DELIVERED.value,
-            and_(bindparam("outcome") == Outcome.ACCEPTED.value, d.c.reason == Reason.UNDELIVERED.value),
+            and_(
+                bindparam("outcome") == Outcome.ACCEPTED.value,
+                d.c.outcome == Outcome.REFUSED.value,
+                or_(d.c.receipt_ref == bindparam("provider_ref"), d.c.receipt_ref == ""),
+            ),
         )
         self._record = Bulk(
             update(d)
@@ -104,15 +109,22 @@ class Deliveries(Projection):
                 **{name: bindparam(name) for name in ("attempt", "provider_ref", "retry_at", "position")},
             )
         )
-        # A receipt says what became of a message that was accepted: it never undoes "delivered".
+        # A receipt says what became of a message that was accepted: it never undoes "delivered". Nor does a message
+        # that did not arrive say anything of another that was accepted since.
         self._receipt = Bulk(
             update(d)
             .where(
                 d.c.shard_id == bindparam("b_shard"),
                 d.c.idx == bindparam("b_idx"),
                 d.c.outcome != Outcome.DELIVERED.value,
+                or_(
+                    bindparam("b_outcome") == Outcome.DELIVERED.value,
+                    d.c.outcome != Outcome.ACCEPTED.value,
+                    d.c.provider_ref == bindparam("b_ref"),
+                    bindparam("b_ref") == "",
+                ),
             )
-            .values({name: bindparam(name) for name in ("outcome", "reason", "position")})
+            .values({name: bindparam(name) for name in ("outcome", "reason", "receipt_ref", "position")})
         )
 
     def apply(self, events: Sequence[Recorded], db: Connection) -> None:
@@ -261,8 +273,9 @@ class Deliveries(Projection):
         query = (
             select(d.warning_id)
             .join(self.shards, s.shard_id == d.shard_id)
-            .where(d.person_id == person_id, s.channel == channel.value, d.attempt > 0)
             .where(s.purpose != "test", s.sandboxed.is_(False))
+            # Who is being sent to has no attempt on record yet, and may answer before the provider does.
+            .where(d.person_id == person_id, s.channel == channel.value, or_(d.attempt > 0, s.open > 0))
             .order_by(s.planned_position.desc())
             .limit(1)
         )
@@ -331,6 +344,7 @@ def _delivery_rows(event: ShardPlanned, position: int) -> list[dict[str, Any]]:
             "reason": "",
             "attempt": 0,
             "provider_ref": "",
+            "receipt_ref": None,
             "retry_at": None,
             "doubt": 0,
             "position": position,
@@ -373,8 +387,11 @@ def _receipt_values(shard_id: str, o: Any, position: int) -> dict[str, Any]:
     return {
         "b_shard": shard_id,
         "b_idx": o.index,
+        "b_outcome": o.outcome.value,
+        "b_ref": o.provider_ref,
         "outcome": o.outcome.value,
         "reason": o.reason.value,
+        "receipt_ref": o.provider_ref,
         "position": position,
     }
 

@@ -49,6 +49,7 @@ from projections.projection import Projection
 from projections.roster import Rosters
 from projections.timers import Timers
 from projections.tree import Tree
+from projections.unclear import Unclear
 from projections.warnings import Warnings
 from projections.whereabouts import Whereabouts
 
@@ -66,6 +67,7 @@ VIEWS: tuple[type[Projection], ...] = (
     Whereabouts,
     ContactPoints,
     Ladder,
+    Unclear,
 )
 P = TypeVar("P", bound=Projection)
 BATCH = 500  # events in one transaction
@@ -182,6 +184,10 @@ class Views:
     @property
     def ladder(self) -> Ladder:
         return self._view(Ladder)
+
+    @property
+    def unclear(self) -> Unclear:
+        return self._view(Unclear)
 
     def names(self) -> list[str]:
         return sorted(self._current)

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Integer, Text, select, update
 
+from domain.answers import AnswerAskedBack
 from domain.events import Recorded
 from domain.ladder import LadderStepped
 from domain.planning import PlanMade
@@ -24,13 +25,14 @@ class Plans(Projection):
         self.triggers = self.table(
             "triggers",
             Column("event_id", Text, primary_key=True),
-            Column("kind", Text, nullable=False),  # released, passed, escalated, stepped, updated, cancelled
+            Column("kind", Text, nullable=False),  # released, passed, escalated, stepped, updated, cancelled, asked
             Column("warning_id", Text, nullable=False),
             Column("node_id", Text, nullable=False),
-            Column("action", Text, nullable=False),
+            Column("action", Text, nullable=False),  # what an escalation does; by which channel somebody is asked
             Column("at", Utc, nullable=False),
             Column("spared", Json, nullable=False),
             Column("step", Json),  # of stepped: the shard, the number of the rung, indices by channel
+            Column("person_id", Text, nullable=False),  # who is asked
             Column("actor", Text, nullable=False),
             Column("correlation_id", Text, nullable=False),
             Column("position", Integer, nullable=False),
@@ -55,6 +57,8 @@ class Plans(Projection):
                     new.append(_trigger(r, "cancelled", warning_id))
                 case WarningUpdated():
                     new.append(_trigger(r, "updated", r.stream.partition("-")[2]))
+                case AnswerAskedBack(warning_id=warning_id, node_id=node_id, channel=channel, person_id=person_id):
+                    new.append({**_trigger(r, "asked", warning_id, node_id, channel.value), "person_id": person_id})
                 case PlanMade(trigger_event_id=event_id):
                     done.append((event_id, r.position))
         upsert(db, self.triggers, new)
@@ -83,6 +87,7 @@ def _trigger(
         "at": r.metadata.recorded_at,
         "spared": list(spared),
         "step": None,
+        "person_id": "",
         "actor": r.metadata.actor,
         "correlation_id": r.metadata.correlation_id,
         "position": r.position,

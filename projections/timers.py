@@ -1,4 +1,7 @@
-"""What time alone will bring: silence to be escalated, validity to end. One row each, gone once it is settled."""
+"""What time alone will bring: silence to be escalated, unclear answers to be read, validity to end.
+
+One row each, gone once it is settled.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,14 @@ from typing import Any
 import msgspec
 from sqlalchemy import Column, Connection, Integer, Text, delete, func, select
 
+from domain.answers import (
+    ASK_LIMIT_S,
+    Answer,
+    AnswerAskedBack,
+    AnswerReceived,
+    AnswerReferred,
+    AnswerSettled,
+)
 from domain.events import Recorded
 from domain.relays import RelayAcknowledged, RelayEscalated, RelayOpened
 from domain.warnings import (
@@ -23,6 +34,7 @@ from projections.projection import Json, Projection, Utc, upsert
 
 ESCALATE = "escalate"
 EXPIRE = "expire"
+REFER = "refer"  # the answer of a person, whose id stands in the place of the node's
 
 
 class Timers(Projection):
@@ -68,6 +80,14 @@ class Timers(Projection):
                     else:
                         due = row["opened_at"] + timedelta(seconds=row["steps"][event.step])
                         upsert(db, t, [{**row, "due_at": due, "done": event.step, "position": r.position}])
+                case AnswerAskedBack():
+                    at = r.metadata.recorded_at
+                    due = at + timedelta(seconds=ASK_LIMIT_S)
+                    self._set(db, REFER, event.warning_id, event.person_id, due, at, [], 0, r.position)
+                case AnswerReferred() | AnswerSettled():
+                    self._drop(db, REFER, event.warning_id, event.person_id)
+                case AnswerReceived() if event.answer is not Answer.UNCLEAR:
+                    self._drop(db, REFER, event.warning_id, event.person_id)
                 case WarningDrafted() | WarningRevised():
                     ending.clear()
                     warning_id = r.stream.partition("-")[2]
@@ -79,7 +99,9 @@ class Timers(Projection):
                         upsert(db, t, [{**row, "due_at": row["opened_at"], "position": r.position}])
                 case WarningUpdated() | WarningCancelled() | WarningExpired():
                     ending.clear()
-                    db.execute(delete(t).where(t.c.warning_id == r.stream.partition("-")[2]))
+                    # Who could not be understood may be in need all the same.
+                    ended = r.stream.partition("-")[2]
+                    db.execute(delete(t).where(t.c.warning_id == ended, t.c.kind != REFER))
 
     def _set(
         self,

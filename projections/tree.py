@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import Boolean, Column, Connection, Integer, Text, func, select
 
-from domain.answers import Answer, AnswerReceived
+from domain.answers import Answer, AnswerReceived, AnswerSettled
 from domain.events import Recorded
-from domain.outcomes import Outcome
+from domain.outcomes import REACHED, Outcome
 from domain.planning import PlanMade
 from domain.relays import (
     RelayAcknowledged,
@@ -67,8 +67,10 @@ class Tree(Projection):
             Column("person_id", Text, primary_key=True),
             Column("node_id", Text, nullable=False),
             Column("circle", Text, nullable=False),
-            Column("told", Boolean, nullable=False),
             Column("held", Text, nullable=False),  # the shard in which they wait for their morning, not told so far
+            Column("told", Boolean, nullable=False),  # something is on its way to them, or has arrived
+            Column("sent", Integer, nullable=False),  # messages that a provider has or may have taken
+            Column("failed", Integer, nullable=False),  # those of which a receipt says that they did not arrive
             Column("delivered", Boolean, nullable=False),
             Column("answer", Text),
             Column("answered_at", Utc),
@@ -185,7 +187,7 @@ class _Batch:
             elif isinstance(r.event, ShardHeld | ShardStopped) and r.event.shard_id in self.shards:
                 warning_id, recipients = self.shards[r.event.shard_id]
                 people.setdefault(warning_id, set()).update(recipients)
-            elif isinstance(r.event, AnswerReceived):
+            elif isinstance(r.event, AnswerReceived | AnswerSettled):
                 people.setdefault(r.event.warning_id, set()).add(r.event.person_id)
         reach = self.view.reach
         for warning_id, persons in people.items():
@@ -221,7 +223,9 @@ class _Batch:
                 for person_id in recipients:
                     self._release((warning_id, person_id), event.shard_id, position)
             case AnswerReceived():
-                self._answer(event, r)
+                self._answer(event.warning_id, event.person_id, event.answer, r, late=event.late)
+            case AnswerSettled():
+                self._answer(event.warning_id, event.person_id, event.meaning, r, late=False)
             case PlanMade():
                 for node_id, count in event.unreachable.items():
                     row = self.relay(event.warning_id, node_id, position)
@@ -283,6 +287,8 @@ class _Batch:
                     "circle": event.circle.value,
                     "told": False,
                     "held": "",
+                    "sent": 0,
+                    "failed": 0,
                     "delivered": False,
                     "answer": None,
                     "answered_at": None,
@@ -315,33 +321,38 @@ class _Batch:
         if not recipients:
             return
         for o in event.rows:
-            told = o.outcome in (Outcome.ACCEPTED, Outcome.DELIVERED)
             key = (warning_id, recipients[o.index])
-            self._release(key, None if told else event.shard_id, position)
-            if not told:
+            arrives = o.outcome in (Outcome.ACCEPTED, Outcome.DELIVERED)
+            self._release(key, None if arrives else event.shard_id, position)
+            failed = o.outcome is Outcome.REFUSED and isinstance(event, ReceiptsRecorded)
+            if not failed and o.outcome not in REACHED:
                 continue
             person = self.reach.get(key)
             if person is None:
                 continue
-            if not person["told"]:
-                person["told"] = True
-                self.touched.add(key)
-                self.relay(warning_id, person["node_id"], position)["told"] += 1
+            self.touched.add(key)
+            person["failed"] += failed
+            person["sent"] += o.outcome in (Outcome.ACCEPTED, Outcome.UNKNOWN)
             if o.outcome is Outcome.DELIVERED and not person["delivered"]:
                 person["delivered"] = True
-                self.touched.add(key)
                 self.relay(warning_id, person["node_id"], position)["delivered"] += 1
+            # A receipt may come before the answer to the send that it is about, so both are counted, in any order.
+            known = person["told"] or arrives
+            told = person["delivered"] or (known and person["sent"] > person["failed"])
+            if told != person["told"]:
+                person["told"] = told
+                self.relay(warning_id, person["node_id"], position)["told"] += 1 if told else -1
 
-    def _answer(self, event: AnswerReceived, r: Recorded) -> None:
-        key = (event.warning_id, event.person_id)
+    def _answer(self, warning_id: str, person_id: str, answer: Answer, r: Recorded, *, late: bool) -> None:
+        key = (warning_id, person_id)
         person = self.reach.get(key)
-        if person is None or event.answer is Answer.UNCLEAR:
+        if person is None or answer is Answer.UNCLEAR:
             return
-        row = self.relay(event.warning_id, person["node_id"], r.position)
+        row = self.relay(warning_id, person["node_id"], r.position)
         if person["answer"] is None:
             row["acknowledged"] += 1
-        row["help"] += (event.answer is Answer.HELP) - (person["answer"] == Answer.HELP.value)
-        person.update(answer=event.answer.value, answered_at=r.metadata.recorded_at, late=event.late)
+        row["help"] += (answer is Answer.HELP) - (person["answer"] == Answer.HELP.value)
+        person.update(answer=answer.value, answered_at=r.metadata.recorded_at, late=late)
         self.touched.add(key)
 
     def flush(self) -> None:

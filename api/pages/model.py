@@ -102,6 +102,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 class HelpLine(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody who asked for help: the case that was opened. No name: opening it is an act of its own. `drill`: they
     answered a drill.
+
+    `unclear`: an answer that nobody understood, and a person has to read; there is no case.
     """
 
     case_id: str
@@ -111,6 +113,7 @@ class HelpLine(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     opened_at: datetime
     drill: bool = False
+    unclear: bool = False
 
 
 class Who(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,7 +142,8 @@ class ConsoleSource(Protocol):
 
     def summary(self, who: Who, warning_id: str) -> Summary: ...
 
-    def help(self, who: Who, warning_id: str, language: str) -> Sequence[HelpLine]: ...
+    def help(self, who: Who, warning_id: str, language: str) -> Sequence[HelpLine]:
+        """Who asked for help, open cases first; below them the answers that a person has to read."""
 
     def preview(self, who: Who, warning_id: str) -> Preview:
         """What a release would do. Raises domain.errors.FenghuoError for what is no draft, or may not be previewed."""

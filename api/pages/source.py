@@ -23,6 +23,7 @@ from domain.people import Role
 from domain.rulepacks import Level
 from domain.warnings import Area, ContactCard, Content, Target, Text
 from notifiers.render import text_for
+from projections.unclear import REFERRED
 from projections.warnings import state_of
 
 LISTED = 100  # warnings in the list
@@ -116,22 +117,25 @@ class Source:
     def help(self, who: Who, warning_id: str, language: str) -> Sequence[HelpLine]:
         nodes = self._s.desk.nodes_allowed(who.person_id, Action.CASE_READ)
         with self._s.views.reading() as db:
-            rows = self._s.views.cases.page(db, before=None, limit=200, warning_id=warning_id)
+            rows = self._s.views.cases.of_warning(db, warning_id)
+            unread = self._s.views.unclear.page(db, limit=200, warning_id=warning_id, state=REFERRED)
             hierarchy = self._s.views.directory.hierarchy(db)
         lines = []
-        for row in rows:
+        for row in (*rows, *unread):
+            case = "case_id" in row
             node = hierarchy.nodes.get(row["node_id"])
             if node is None or row["node_id"] not in nodes:
                 continue
             lines.append(
                 HelpLine(
-                    case_id=row["case_id"],
+                    case_id=row["case_id"] if case else "",
                     node_id=row["node_id"],
                     node_name=node.name_zh if language == "zh" else node.name_en,
                     person_id=row["person_id"],
-                    status=row["status"],
-                    opened_at=row["opened_at"],
-                    drill=row["drill"],
+                    drill=row["drill"] if case else False,
+                    status=row["status"] if case else row["state"],
+                    opened_at=row["opened_at" if case else "since"],
+                    unclear=not case,
                 )
             )
         return lines

@@ -35,7 +35,12 @@ _log = structlog.get_logger("fenghuo.planner")
 
 APPEND_EVENTS = 200  # appends of one plan go to the log in portions of this many events
 ENDS = ("updated", "cancelled")  # triggers after which nothing more of the warning is sent
-PURPOSES = {"cancelled": Purpose.CANCEL, "updated": Purpose.CANCEL, "escalated": Purpose.ESCALATION}
+PURPOSES = {
+    "cancelled": Purpose.CANCEL,
+    "updated": Purpose.CANCEL,
+    "escalated": Purpose.ESCALATION,
+    "asked": Purpose.ASK,
+}
 SETTLE_S = 120.0  # how long a cancellation waits for the answers to what was being sent
 
 
@@ -217,7 +222,12 @@ class Planner:
                 staff.setdefault(one.node_id, set()).add(one.person_id)
         escalated = trigger["kind"] == "escalated"
         planned = planning.plan(
-            told, trigger_event_id=event_id, warning=warning, rule=rule, purpose=purpose, quiet=pack.quiet
+            told,
+            trigger_event_id=event_id,
+            warning=warning,
+            rule=rule,
+            purpose=purpose,
+            quiet=None if purpose is Purpose.ASK else pack.quiet,  # who has just answered is awake
         )
         appends = [
             Append(
@@ -289,6 +299,9 @@ class Planner:
                 return [], [], chased
             case "stepped":
                 return [], [], self._climbing(db, trigger["step"])
+            case "asked":
+                person = self._views.directory.person(db, trigger["person_id"])
+                return [], [], list(planning.asked(person, Channel(trigger["action"]))) if person else []
             case "cancelled":
                 return [], [], holders(self._views, db, warning.warning_id)
             case "updated":

@@ -1,4 +1,6 @@
-"""Does what time alone calls for: escalates silence, ends validity. Timers are a view, so they survive a restart.
+"""Does what time alone calls for: escalates silence, has unclear answers read, ends validity.
+
+Timers are a view, so they survive a restart.
 
 A step of an escalation is due so many seconds after the recorded opening, and each is taken once: the relay's stream
 says which were. Two clocks are asked whether it is time, and the first that says so counts. The wall clock: time in
@@ -17,15 +19,15 @@ from typing import Any
 
 import structlog
 
-from domain import relays, warnings
+from domain import answers, relays, warnings
 from domain.errors import FenghuoError
-from domain.ids import relay_stream, warning_stream
+from domain.ids import answer_stream, relay_stream, warning_stream
 from domain.ports import Clock, Origin
 from infra.engine.follower import Follower
 from infra.engine.patience import Patience
 from infra.log.store import EventLog
 from projections.follower import Views
-from projections.timers import ESCALATE
+from projections.timers import ESCALATE, REFER
 
 _log = structlog.get_logger("fenghuo.timekeeper")
 
@@ -124,6 +126,13 @@ class Timekeeper:
                 relay_stream(warning_id, timer["node_id"]),
                 relays.evolve,
                 lambda state: relays.escalate(state, at=now, by=ACTOR),
+                origin,
+            )
+        elif timer["kind"] == REFER:
+            written = await self._log.execute(
+                answer_stream(warning_id, timer["node_id"]),
+                answers.evolve,
+                lambda state: answers.refer(state, warning_id=warning_id, person_id=timer["node_id"]),
                 origin,
             )
         else:

@@ -14,7 +14,7 @@ class Kind(StrEnum):
     ERROR = "error"  # a failure on the provider's side, nothing taken
     HANG = "hang"  # taken, never answered
     RESET = "reset"  # taken, and the connection broken instead of an answer
-    SLOW = "slow"  # taken, answered after `delay_s`
+    SLOW = "slow"  # taken, answered after `delay_s`, and reported on before that; with a `code`: not delivered
     NEVER_DELIVERED = "never_delivered"  # SMS: taken, and no receipt ever
     UNDELIVERED = "undelivered"  # SMS: taken, and a receipt with the error `code`
     DUPLICATE = "duplicate"  # SMS: every receipt comes twice

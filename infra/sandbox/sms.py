@@ -223,7 +223,7 @@ class SandboxSms:
 
     async def _report(self, url: str, message: SmsMessage, behaviour: Behaviour) -> None:
         statuses = [("queued", 0), ("sent", 0)]
-        if behaviour.kind is Kind.UNDELIVERED:
+        if behaviour.kind is Kind.UNDELIVERED or (behaviour.kind is Kind.SLOW and behaviour.code):
             statuses.append(("undelivered", behaviour.code or 30003))
         elif behaviour.kind is not Kind.NEVER_DELIVERED:
             statuses.append(("delivered", 0))

@@ -7,6 +7,7 @@ import base64
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -14,9 +15,11 @@ from infra.sandbox.behaviour import Behaviour
 from infra.sandbox.push import SandboxPush
 from infra.sandbox.sms import SandboxSms
 from infra.sandbox.smtp import SandboxSmtp
-from notifiers.channel import Delivery, Notifier, Rendered
+from infra.sandbox.voice import SandboxVoice
+from notifiers.channel import Delivery, Notifier, Rendered, Result
 from notifiers.email import EmailNotifier, EmailSettings
 from notifiers.sms import SmsNotifier, SmsSettings
+from notifiers.voice import VoiceNotifier, VoiceSettings
 from notifiers.webpush import WebPushNotifier, WebPushSettings
 
 ACCOUNT, TOKEN = "AC" + "7" * 32, "token-that-nobody-may-see"
@@ -34,6 +37,8 @@ def rendered(**changes: Any) -> Rendered:
         "text": "请立即撤离到高处。🌀\n\n.单独的点\n确认:{{link}}\n",
         "html": "<p>请立即撤离到高处。🌀</p>\n<p><a href='{{link}}'>确认</a></p>\n",
         "short": "请立即撤离到高处。确认:{{link}}",
+        "voice": "请立即撤离到高处。",
+        "voice_language": "zh-CN",
     }
     return Rendered(**{**fields, **changes})
 
@@ -54,6 +59,25 @@ def deliveries(addresses: Sequence[Any], attempt: int = 1, **changes: Any) -> li
     ]
 
 
+class OwnPlace:
+    """A channel as the worker uses it: each delivery has its own place to call back at."""
+
+    def __init__(self, notifier: VoiceNotifier) -> None:
+        self.channel, self.chunk, self._notifier = notifier.channel, notifier.chunk, notifier
+
+    async def send(self, rendered: Rendered, deliveries: Sequence[Delivery]) -> list[Result]:
+        return await self._notifier.send(
+            rendered,
+            [
+                msgspec.structs.replace(d, callback=f"https://fenghuo.example/callbacks/voice/{d.message_id}/{d.index}")
+                for d in deliveries
+            ],
+        )
+
+    async def close(self) -> None:
+        await self._notifier.close()
+
+
 class Rig(Protocol):
     """What the contract suite needs to know of a channel."""
 
@@ -68,9 +92,12 @@ class Rig(Protocol):
     def received(self, address: Any) -> list[str]: ...
     def identities(self, address: Any) -> list[str]: ...
     def taken(self) -> int: ...
+    def carries(self, index: int) -> tuple[str, ...]:
+        """What must be found in the message of the one with this index."""
+        return (f"https://fenghuo.example/a/{index:04d}?k=1&t=2", "请立即撤离到高处")
 
 
-class SmsRig:
+class SmsRig(Rig):
     says_when = True
     secrets = (ACCOUNT, TOKEN, base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode())
 
@@ -113,7 +140,50 @@ class SmsRig:
         return self.sandbox.tally.total
 
 
-class EmailRig:
+class VoiceRig(Rig):
+    """The gateway takes calls and makes none: what is said is fetched from us, which is not part of the channel."""
+
+    says_when = True
+    secrets = SmsRig.secrets
+
+    def __init__(self) -> None:
+        self.sandbox = SandboxVoice(ACCOUNT, TOKEN, answer=False)
+        self._people = 0
+
+    async def start(self) -> None:
+        await self.sandbox.start()
+
+    async def stop(self) -> None:
+        await self.sandbox.stop()
+
+    def settings(self, **changes: Any) -> VoiceSettings:
+        fields = {"account_sid": ACCOUNT, "auth_token": TOKEN, "caller": "+15005550007", "base_url": self.sandbox.url}
+        return VoiceSettings(**{**fields, "concurrency": 16, **changes})  # type: ignore[arg-type]
+
+    def notifier(self, timeout_s: float = 5.0) -> OwnPlace:
+        return OwnPlace(VoiceNotifier(self.settings(timeout_s=timeout_s)))
+
+    def someone(self) -> str:
+        self._people += 1
+        return f"+8613900{self._people:06d}"
+
+    def behave(self, address: str, behaviour: Behaviour) -> None:
+        self.sandbox.behave(address, behaviour)
+
+    def received(self, address: str) -> list[str]:
+        return [call.url for call in self.sandbox.calls_to(address)]
+
+    def identities(self, address: str) -> list[str]:
+        return self.received(address)
+
+    def taken(self) -> int:
+        return self.sandbox.tally.total
+
+    def carries(self, index: int) -> tuple[str, ...]:
+        return (f"https://fenghuo.example/callbacks/voice/{index:032x}/{index}",)
+
+
+class EmailRig(Rig):
     says_when = False
     secrets = ("user-that-nobody-may-see", "password-that-nobody-may-see")
 
@@ -158,7 +228,7 @@ class EmailRig:
         return self.sandbox.tally.total
 
 
-class PushRig:
+class PushRig(Rig):
     says_when = True
     secrets = (VAPID_KEY,)
 
@@ -206,7 +276,10 @@ class PlainEmailRig(EmailRig):
         self.sandbox = SandboxSmtp(pipelining=False)
 
 
-@pytest.fixture(params=[SmsRig, EmailRig, PlainEmailRig, PushRig], ids=["sms", "email", "email-one-by-one", "webpush"])
+@pytest.fixture(
+    params=[SmsRig, EmailRig, PlainEmailRig, PushRig, VoiceRig],
+    ids=["sms", "email", "email-one-by-one", "webpush", "voice"],
+)
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     made: Rig = request.param()
     await made.start()
@@ -217,6 +290,14 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
 @pytest.fixture
 async def sms() -> AsyncIterator[SmsRig]:
     made = SmsRig()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def voice() -> AsyncIterator[VoiceRig]:
+    made = VoiceRig()
     await made.start()
     yield made
     await made.stop()

@@ -131,3 +131,15 @@ def test_a_cancellation_says_so_and_why_and_asks_for_nothing():
 )
 def test_the_text_nearest_to_the_persons_language_is_chosen(language, expected):
     assert text_for(TEXTS, language).headline == expected
+
+
+@pytest.mark.parametrize("language", ["zh", "en", "es", "it", "fr"])
+def test_asking_again_says_that_we_did_not_understand_and_asks_both_questions(language):
+    said, notice = rendered(language, Purpose.ASK), rendered(language)
+    unclear = WORDS[language].unclear.strip()
+
+    assert all(unclear in text for text in (said.short, said.subject, said.text))
+    assert unclear not in notice.short + notice.subject + notice.text
+    assert WORDS[language].answer_people in said.short
+    assert LINK in said.short
+    assert len({words.unclear for words in WORDS.values()}) == len(WORDS)

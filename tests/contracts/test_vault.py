@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -99,6 +100,37 @@ def test_forgetting_destroys_the_key_and_the_addresses_for_every_process(vault, 
             v.seal("ann", "person-ann/2", FIELDS)
         assert refused.value.code == "person.forgotten"
     other.close()
+
+
+def test_a_number_of_several_people_is_the_last_ones_until_they_give_it_up(vault):
+    first = vault.remember_addresses([("phone", "+39111", "ann"), ("email", "ann@x.example", "ann")])
+    second = vault.remember_addresses([("phone", "+39111", "bob")])
+    assert first < second
+    assert (vault.whose("phone", "+39111"), vault.all_with("phone", "+39111")) == ("bob", ["bob", "ann"])
+    third = vault.remember_addresses([("phone", "+39222", "bob")])
+    vault.forget_addresses(["bob"], before=second)  # nothing of his is older than that
+    assert vault.all_with("phone", "+39111") == ["bob", "ann"]
+    vault.forget_addresses(["bob"], before=third)
+
+    assert (vault.all_with("phone", "+39111"), vault.whose("phone", "+39222")) == (["ann"], "bob")
+    assert vault.whose("email", "ANN@x.example ") == "ann"
+
+
+def test_a_vault_of_an_earlier_version_keeps_its_addresses(vault, tmp_path):
+    vault.remember_addresses([("phone", "+39111", "ann")])
+    vault.close()
+    with closing(sqlite3.connect(tmp_path / "vault.sqlite")) as db:
+        (row,) = db.execute("SELECT digest, person_id FROM addresses").fetchall()
+        db.execute("DROP TABLE addresses")
+        db.execute("DROP TABLE noting")
+        db.execute("CREATE TABLE address (digest BLOB PRIMARY KEY, person_id TEXT NOT NULL) WITHOUT ROWID")
+        db.execute("CREATE INDEX address_person ON address (person_id)")
+        db.execute("INSERT INTO address VALUES (?, ?)", row)
+        db.commit()
+    for _ in range(2):
+        opened = again(tmp_path)
+        assert opened.all_with("phone", "+39111") == ["ann"]
+        opened.close()
 
 
 def test_the_forgotten_stay_forgotten(vault):

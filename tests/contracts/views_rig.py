@@ -123,6 +123,12 @@ async def _flood(h: House) -> None:
     await h.desk.reply(phone=phone_of("milan-zh"), text="救命", provider_ref="m1")
     await h.desk.reply(phone=phone_of("milan-both"), text="1", provider_ref="m2")
     await h.desk.reply(phone=phone_of("madrid-es"), text="¿quién es?", provider_ref="m3")
+    for n, who in enumerate(("milan-both", "officer1", "county1", "officer1")):
+        await h.desk.reply(phone=phone_of(who), text=f"啊 {n}", provider_ref=f"u{n}")
+    await h.quiet()
+    await h.desk.open_answer(actor("officer2"), flood, "officer1")
+    await h.desk.settle_answer(actor("officer2"), flood, "officer1", meaning=Answer.SAFE)
+    await h.desk.reply(phone=phone_of("milan-zh"), text="救命啊", provider_ref="m4")
     await h.desk.answer(warning_id=flood, person_id="milan-head", answer=Answer.SAFE, channel="link")
     await h.desk.assess(actor("milan-head"), flood, "milan", harm="high", text="water in the cellars")
     await h.quiet()

@@ -61,7 +61,9 @@ def acted(state: Case | None, **changes: Any) -> list[Event]:
 
 def test_a_case_opens_once():
     assert opened(None) == [OPENED]
-    assert opened(case()) == []
+    again = [cases.CaseHelpRepeated(case_id="c1", node_id="milan", person_id="ann", personal=OPENED.personal)]
+    assert opened(case()) == again
+    assert cases.evolve(case(), again[0]) == case()
     assert (case().node_id, case().warning_id, case().person_id, case().closed) == ("milan", "w1", "ann", False)
 
 

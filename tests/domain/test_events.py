@@ -17,9 +17,14 @@ for _module in pkgutil.iter_modules(domain.__path__, "domain."):
     import_module(_module.name)
 
 TOPICS = {
+    "answer.asked_back.v1": "domain.answers.AnswerAskedBack",
+    "answer.opened.v1": "domain.answers.AnswerOpened",
     "answer.received.v1": "domain.answers.AnswerReceived",
+    "answer.referred.v1": "domain.answers.AnswerReferred",
+    "answer.settled.v1": "domain.answers.AnswerSettled",
     "case.action_recorded.v1": "domain.cases.CaseActionRecorded",
     "case.closed.v1": "domain.cases.CaseClosed",
+    "case.help_repeated.v1": "domain.cases.CaseHelpRepeated",
     "case.opened.v1": "domain.cases.CaseOpened",
     "case.tasked.v1": "domain.cases.CaseTasked",
     "command.accepted.v1": "domain.commands.CommandAccepted",

@@ -8,7 +8,7 @@ import pytest
 from house import SMS, actor, house, phone_of
 
 from domain.answers import Answer, AnswerReceived
-from domain.cases import ActionKind, CaseOpened, Place
+from domain.cases import ActionKind, CaseHelpRepeated, CaseOpened, Place
 from domain.errors import NotFound, Refused
 from domain.relays import RelayAcknowledged
 from domain.rulepacks import Level
@@ -16,7 +16,7 @@ from domain.rulepacks import Level
 
 async def help_from(h, warning_id, who="milan-zh", **more):
     return await h.desk.answer(
-        warning_id=warning_id, person_id=who, answer=Answer.HELP, channel="sms", **{"words": "救命", **more}
+        warning_id=warning_id, person_id=who, answer=Answer.HELP, **{"channel": "sms", "words": "救命", **more}
     )
 
 
@@ -31,10 +31,51 @@ async def test_help_opens_one_case_even_when_asked_for_twice_and_at_once(tmp_pat
         assert (case.node_id, case.person_id, case.warning_id) == ("milan", "milan-zh", warning_id)
         assert len(h.events(AnswerReceived)) == 4
         assert h.stores.vault.open(case.personal) == {"text": "救命"}
+        assert len(h.events(CaseHelpRepeated)) == 3
         row = h.view(lambda v, db: v.cases.one(db, case.case_id))
         assert row["status"] == "open"
         totals = h.view(lambda v, db: v.tree.totals(db, warning_id))
         assert (totals["acknowledged"], totals["help"]) == (1, 1)
+
+
+@pytest.mark.parametrize("channel", ["sms", "link"])
+async def test_help_asked_for_after_the_case_was_closed_is_a_new_case_and_only_one(tmp_path, channel):
+    async with house(tmp_path) as h:
+        warning_id = await h.told(Level.RED, target="milan")
+
+        async def call(n):
+            ref = f"m{n}" if channel == "sms" else ""
+            return await help_from(h, warning_id, channel=channel, provider_ref=ref)
+
+        for closed in range(3):
+            for _ in range(3):
+                await asyncio.gather(*[call(closed) for _ in range(3)])
+            opened = h.events(CaseOpened)
+            assert (len(opened), len({case.case_id for case in opened})) == (closed + 1, closed + 1)
+            await h.desk.close_case(actor("county1"), opened[-1].case_id, result="safe")
+        await call(2) if channel == "sms" else None  # the provider's repeat, after the case was closed
+        await h.quiet()
+
+        assert len(h.events(CaseOpened)) == len(h.events(AnswerReceived)) == 3
+
+
+async def test_help_while_the_case_is_being_closed_is_never_lost(tmp_path):
+    async with house(tmp_path) as h:
+        warning_id = await h.told(Level.RED, target="milan")
+        await help_from(h, warning_id, provider_ref="first")
+        for n in range(8):
+            case_id = h.events(CaseOpened)[-1].case_id
+            await asyncio.gather(
+                help_from(h, warning_id, provider_ref=f"m{n}"),
+                h.desk.close_case(actor("county1"), case_id, result="safe"),
+            )
+            # Either the call is written on the case before its end, or it opened the next one.
+            kinds = [type(r.event) for r in h.recorded() if r.stream == f"case-{case_id}"]
+            opened = h.events(CaseOpened)[-1].case_id
+            assert (CaseHelpRepeated in kinds) != (opened != case_id)
+            if opened == case_id:
+                await help_from(h, warning_id, provider_ref=f"n{n}")
+        await h.quiet()
 
 
 async def test_two_people_are_two_cases_and_two_warnings_too(tmp_path):

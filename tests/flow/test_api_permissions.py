@@ -143,6 +143,23 @@ async def _reach_test(town: Town) -> Asked:
     return "POST", "/v1/reach/tests", {"node_id": "rome", "channel": "sms"}
 
 
+async def _misunderstood(town: Town) -> str:
+    warning_id = await _told(town)
+    for _ in range(2):
+        await town.device("milan-head").reply("什么？")
+    await town.quiet()
+    town.read_all()
+    return f"/v1/unclear/{warning_id}/milan-head"
+
+
+async def _open_words(town: Town) -> Asked:
+    return "POST", f"{await _misunderstood(town)}/open", None
+
+
+async def _settle(town: Town) -> Asked:
+    return "POST", f"{await _misunderstood(town)}/settle", {"meaning": "help"}
+
+
 RIGHTS: list[tuple[Callable[[Town], Awaitable[Asked]], str, tuple[str, ...]]] = [
     (_draft, "officer1", ("county1", "milan-head", "auditor1", "milan-zh")),
     (_revise, "officer2", ("county1",)),
@@ -169,6 +186,8 @@ RIGHTS: list[tuple[Callable[[Town], Awaitable[Asked]], str, tuple[str, ...]]] = 
     (_audience, "officer1", ("county1", "milan-head", "admin", "auditor1", "milan-zh")),
     (_reach, "milan-head", ("rome-head", "county2", "milan-zh")),
     (_reach_test, "county1", ("county2", "rome-head", "auditor1", "milan-zh")),
+    (_open_words, "county1", ("county2", "milan-head", "auditor1")),
+    (_settle, "officer1", ("county2", "milan-head", "auditor1", "milan-zh")),
 ]
 
 

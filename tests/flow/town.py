@@ -174,6 +174,8 @@ class Town:
         end = stores.log.last_position_now()
         if stores.views.position != end or sms.callbacks_posted + sms.callbacks_lost < 3 * len(sms.messages):
             return False
+        if not self.sandbox.voice.at_rest:
+            return False
         with stores.views.reading() as db:
             busy = (
                 stores.views.plans.pending(db)
@@ -195,6 +197,8 @@ class Town:
             case Channel.WEBPUSH:
                 name, sent = self.push.get(person_id), self.sandbox.push.messages
                 return ["{title}\n{body}\n{url}".format_map(m.data()) for m in sent if m.subscription == name]
+            case Channel.VOICE:
+                return ["\n".join(call.heard) for call in self.sandbox.voice.calls_to(phone_of(person_id))]
         return []
 
     def unread(self) -> list[tuple[str, Channel, str]]:

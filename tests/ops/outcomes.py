@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from domain.outcomes import Outcome, Reason
+from notifiers import voice
+from notifiers.account import Answered, meaning
 from notifiers.replies import bounce_reason, reply_meaning
 from notifiers.retry import FIRST_S, HOPELESS_AFTER, LONGEST_S, MOST_ATTEMPTS
-from notifiers.sms import FAILURES, REFUSALS, _Answered, _meaning
+from notifiers.sms import FAILURES, REFUSALS
 from notifiers.webpush import status_meaning
 
 TARGET = Path(__file__).resolve().parents[2] / "docs" / "outcomes.md"
@@ -41,6 +43,19 @@ CALLBACKS = """\
 
 `delivered` and `read` are *delivered*; `canceled` is refused as `stopped`; `undelivered` and `failed` are *refused*,
 for the reason that their error code gives. Other states change nothing.
+"""
+
+VOICE = """\
+## Voice calls: the answer to a request
+
+By HTTP status as for SMS, and by these error codes (`notifiers/voice.py`).
+"""
+
+CALLS = """\
+## Voice calls: how they ended
+
+A key that was pressed is *delivered* at once. Otherwise the last callback says it: `completed` is *delivered* unless a
+machine picked up; the others are *refused*. Of a failed call the SIP code gives the reason, where it is known.
 """
 
 EMAIL = """\
@@ -88,8 +103,8 @@ NETWORK = """\
 def table(head: str, rows: Iterable[tuple[str, Meaning]]) -> str:
     """Rows of equal meaning become one."""
     merged: dict[Meaning, list[str]] = {}
-    for what, meaning in rows:
-        merged.setdefault(meaning, []).append(what)
+    for what, meant in rows:
+        merged.setdefault(meant, []).append(what)
     lines = [f"| {head} | Outcome | Reason |", "|---|---|---|"]
     lines += [f"| {', '.join(what)} | {outcome} | `{reason}` |" for (outcome, reason), what in merged.items()]
     return "\n".join(lines) + "\n"
@@ -97,14 +112,30 @@ def table(head: str, rows: Iterable[tuple[str, Meaning]]) -> str:
 
 def sms() -> str:
     statuses = (301, 400, 401, 403, 404, 408, 425, 429, 500, 502, 503, 504)
-    rows: list[tuple[str, Meaning]] = [(f"HTTP {s}", _meaning(_Answered(s, 0, None))) for s in statuses]
-    rows += [(str(code), _meaning(_Answered(400, code, None))) for code in sorted(REFUSALS)]
+    rows: list[tuple[str, Meaning]] = [(f"HTTP {s}", meaning(Answered(s, 0, None), REFUSALS)) for s in statuses]
+    rows += [(str(code), meaning(Answered(400, code, None), REFUSALS)) for code in sorted(REFUSALS)]
     return table("HTTP status without a known code, or error code", rows)
 
 
 def callbacks() -> str:
     rows = [(str(code), (Outcome.REFUSED, reason)) for code, reason in sorted(FAILURES.items())]
     return table("Error code", [*rows, ("any other", (Outcome.REFUSED, Reason.UNDELIVERED))])
+
+
+def voice_requests() -> str:
+    rows = [(str(code), meaning(Answered(400, code, None), voice.REFUSALS)) for code in sorted(voice.REFUSALS)]
+    return table("Error code", rows)
+
+
+def calls() -> str:
+    said = [
+        ("completed", {"CallStatus": "completed"}),
+        ("completed, answered by a machine or a fax", {"CallStatus": "completed", "AnsweredBy": "machine_start"}),
+        *((status, {"CallStatus": status}) for status in voice.ENDINGS),
+        *((f"SIP {code}", {"CallStatus": "failed", "SipResponseCode": str(code)}) for code in voice.SIP),
+    ]
+    rows = [(what, row[:2]) for what, params in said if (row := voice.call_to_row(params)) is not None]
+    return table("Ending", [(what, meant) for what, meant in rows]).replace("``", "–")
 
 
 def email() -> str:
@@ -144,7 +175,8 @@ def page() -> str:
         most=MOST_ATTEMPTS, first=FIRST_S, longest=LONGEST_S,
     )  # fmt: skip
     sections: list[tuple[str, Callable[[], str]]] = [
-        (SMS, sms), (CALLBACKS, callbacks), (EMAIL, email), (BOUNCES, bounces), (PUSH, push),
+        (SMS, sms), (CALLBACKS, callbacks), (VOICE, voice_requests), (CALLS, calls),
+        (EMAIL, email), (BOUNCES, bounces), (PUSH, push),
     ]  # fmt: skip
     return "\n".join([intro, *(f"{words}\n{make()}" for words, make in sections), NETWORK])
 
