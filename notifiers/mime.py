@@ -31,6 +31,7 @@ _LOCAL_UTF8 = re.compile(rf"(?:{_ATEXT}|[^\x00-\x7f])+(?:\.(?:{_ATEXT}|[^\x00-\x
 _DOMAIN = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 )
+_PLAIN = re.compile(rf"(?=[^@]{{1,64}}@){_LOCAL.pattern}@{_DOMAIN.pattern}")
 _MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _LINK = re.compile(r"[\x21-\x7e]*")
 _BREAKING = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
@@ -46,6 +47,8 @@ def mail_address(text: object) -> str | None:
     """
     if not isinstance(text, str) or len(text) > 320:
         return None
+    if len(text) <= 254 and text.isascii() and _PLAIN.fullmatch(text):
+        return text  # nearly all of them
     local, at, domain = text.rpartition("@")
     if not at or not text.isprintable() or len(local.encode()) > 64:
         return None

@@ -154,17 +154,21 @@ class Line(asyncio.Protocol):
         for line in lines:
             if self._transport is None:
                 return  # what comes after the end means nothing
+            if self._pipelining and line[:4] == b"250 " and self._asked and self._asked[0][0] <= Phase.RCPT:
+                self._said.clear()
+                self._asked.popleft()  # most replies: nothing follows from a yes to an envelope
+                continue
             if not line[:3].isdigit() or line[3:4] not in b" -\r":
                 self._break(Loss.NONSENSE)
                 return
             self._said.append(line[4:].strip())
             if line[3:4] != b"-":
                 said, self._said = self._said, []
-                self._answered(int(line[:3]), b"\n".join(said).decode("utf-8", "replace"))
+                self._answered(int(line[:3]), said)
         if len(self._buffer) + sum(map(len, self._said)) > LONGEST_REPLY:
             self._break(Loss.NONSENSE)
 
-    def _answered(self, code: int, text: str) -> None:
+    def _answered(self, code: int, said: list[bytes]) -> None:
         if not self._asked:
             self._break(Loss.CLOSED)  # a goodbye to an idle line, or something that was never asked for
             return
@@ -177,16 +181,16 @@ class Line(asyncio.Protocol):
             else:
                 self._break(Loss.CLOSED)  # not even RSET: nobody knows what it would do next
         elif code == 421:
-            self._goodbye(phase, mail, text)
+            self._goodbye(phase, mail, said)
         elif phase is Phase.END:
-            self._ended(mail, code, text)
+            self._ended(mail, code, said)
         elif code == 354 and phase is Phase.DATA:
             self._hand_over(mail)
         elif code in {250, 251, 252} and phase is not Phase.DATA:
             if not self._pipelining:
                 self._ask(Phase(phase + 1), mail)
         elif 400 <= code < 600:
-            self._refused(mail, phase, code, text)
+            self._refused(mail, phase, code, said)
             if phase is Phase.DATA or not self._pipelining:
                 self._mails.remove(mail)
                 self._asked.append((Phase.OTHER, None))
@@ -211,30 +215,30 @@ class Line(asyncio.Protocol):
             self._asked.append((Phase.END, mail))
             self._go_on(mail.content)
 
-    def _ended(self, mail: Mail, code: int, text: str) -> None:
+    def _ended(self, mail: Mail, code: int, said: list[bytes]) -> None:
         if not 200 <= code < 300 and not 400 <= code < 600:
             self._break(Loss.NONSENSE)
             return
         self._mails.remove(mail)
         if code < 300:
             mail.settled = True
-            self._feed.accepted(mail, text)
+            self._feed.accepted(mail, _text(said))
         else:
-            self._refused(mail, Phase.DATA, code, text)
+            self._refused(mail, Phase.DATA, code, said)
         self._due = self._loop.time() + self._timeout_s  # each mail has its time from when it is first in line
         if not self._asked:
             self._go_on()
 
-    def _refused(self, mail: Mail, phase: Phase, code: int, text: str) -> None:
+    def _refused(self, mail: Mail, phase: Phase, code: int, said: list[bytes]) -> None:
         if not mail.settled:  # the first refusal counts; a refused RCPT makes DATA be refused too
             mail.settled = True
-            self._feed.refused(mail, phase, code, text)
+            self._feed.refused(mail, phase, code, _text(said))
 
-    def _goodbye(self, phase: Phase, mail: Mail, text: str) -> None:
+    def _goodbye(self, phase: Phase, mail: Mail, said: list[bytes]) -> None:
         if phase is Phase.MAIL:
             self._break(Loss.GOODBYE)
         else:
-            self._refused(mail, Phase.DATA if phase is Phase.END else phase, 421, text)
+            self._refused(mail, Phase.DATA if phase is Phase.END else phase, 421, said)
             self._break(Loss.CLOSED)
 
     def _go_on(self, before: bytes = b"") -> None:
@@ -296,6 +300,10 @@ class Line(asyncio.Protocol):
         self._keeper.gone(self)
         if not self.closed.done():
             self.closed.set_result(None)
+
+
+def _text(said: list[bytes]) -> str:
+    return b"\n".join(said).decode("utf-8", "replace")
 
 
 async def connect(feed: Feed, keeper: Keeper, client: aiosmtplib.SMTP, timeout_s: float) -> Line:
