@@ -26,9 +26,3 @@ def quiet_until(now: datetime, zone: ZoneInfo, hours: tuple[int, int]) -> dateti
     day = local.date() if local.hour < end else local.date() + timedelta(days=1)
     # An hour that the clock skips (fold 0) is the moment of the skip; one that comes twice is its first.
     return datetime.combine(day, time(end), zone).astimezone(UTC)
-
-
-def send_at(now: datetime, zone: ZoneInfo, hours: tuple[int, int], valid_until: datetime) -> datetime | None:
-    """As `quiet_until`, but None too where the warning's validity would end first: it would never be heard."""
-    until = quiet_until(now, zone, hours)
-    return None if until is None or until >= valid_until else until

@@ -18,7 +18,7 @@ from domain.ports import Contacts, Vault
 from domain.private import Sealed
 from domain.quiet import quiet_until
 from domain.shards import Purpose, ShardPlanned
-from domain.whereabouts import Stay, zone_of
+from domain.whereabouts import zone_of
 from notifiers.channel import Rendered
 
 WORDS: dict[str, tuple[str, str]] = {  # because of its level; because it would end unheard
@@ -76,14 +76,18 @@ class Nights:
 
     def _zones(self, plan: ShardPlanned, indices: Sequence[int], now: datetime) -> list[ZoneInfo | None]:
         persons = [plan.recipients[i] for i in indices]
-        fields = self._opened({who: [box] for who, box in self._contacts.sealed(persons).items()})
+        own = self._opened({who: [box] for who, box in self._contacts.sealed(persons).items()})
         stays = self._opened(self._contacts.stays(persons))
-        node = next((zone for name in self._contacts.zones(plan.node_id) if (zone := zone_of(name))), None)
+        node = next((there for name in self._contacts.zones(plan.node_id) if (there := zone_of(name))), None)
         found: list[ZoneInfo | None] = []
         for who in persons:
-            stay = whereabouts.current([whereabouts.opened(one) for one in stays.get(who, ())], now)
-            own = next((str(one.get("zone") or "") for one in fields.get(who, ())), "")
-            found.append(_first(stay, own) or node)
+            zone: ZoneInfo | None = None
+            if who in stays:
+                stay = whereabouts.current([whereabouts.opened(one) for one in stays[who]], now)
+                zone = None if stay is None else zone_of(stay.zone)
+            if zone is None and who in own and own[who][0].get("zone"):
+                zone = zone_of(str(own[who][0]["zone"]))
+            found.append(zone or node)
         return found
 
     def _opened(self, sealed: dict[str, list[Sealed]]) -> dict[str, list[dict[str, Any]]]:
@@ -93,9 +97,3 @@ class Nights:
             if fields is not None:  # None: they asked to be forgotten
                 found.setdefault(who, []).append(fields)
         return found
-
-
-def _first(stay: Stay | None, own: str) -> ZoneInfo | None:
-    if stay is not None and (zone := zone_of(stay.zone)) is not None:
-        return zone
-    return zone_of(own) if own else None
