@@ -31,8 +31,9 @@ from projections.follower import Views
 _log = structlog.get_logger("fenghuo.ladder")
 
 ACTOR = "system:ladder"
-AT_ONCE = 2_000  # people who are taken further in one go
+AT_ONCE = 20_000  # people who are taken further in one go
 LONGEST_WAIT = timedelta(seconds=60)
+SEEN_S = 1.0  # how long the views are waited for: under a fan-out they are never at the end of the log
 BEHIND_S = 0.05  # a pause for the views, where they named somebody who was taken further already
 
 
@@ -62,15 +63,15 @@ class Ladder:
             if next_due is None or next_due > self._clock.now():
                 await self._wait(position, next_due)
                 continue
-            # A receipt or an answer that is in the log by now ends the climb: the views must have seen it.
-            await self._follower.reached(await self._log.last_position())
+            # A receipt or an answer that is in the log by now ends the climb: the views should have seen it.
+            await self._follower.reached(await self._log.last_position(), SEEN_S)
             found = await asyncio.to_thread(self._due)
             if not found:
                 await asyncio.sleep(BEHIND_S)
                 continue
             taken = await asyncio.gather(*[self._step(due) for due in found])
             if last := max(taken):
-                await self._follower.reached(last)
+                await self._follower.reached(last, SEEN_S)
             else:
                 await asyncio.sleep(BEHIND_S)  # taken further already, or ended; the views are about to say so
 
