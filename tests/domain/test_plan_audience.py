@@ -171,3 +171,45 @@ def test_everybody_is_in_the_plan_once_for_each_channel(audience):
     assert sorted(entries) == sorted({(t.person_id, t.channel) for t in audience})
     assert all(0 < len(s.recipients) <= SHARD_SIZE for s in shards)
     assert len({s.shard_id for s in shards}) == len(shards)
+
+
+VOICE = Channel.VOICE
+OWN = [
+    person("head", role=Role.HEAD, channels=(SMS, VOICE)),
+    person("deputy", role=Role.DEPUTY, channels=(VOICE,)),
+    person("liaison", role=Role.LIAISON, channels=(SMS,)),
+    person("citizen", channels=(SMS, VOICE)),
+]
+ABOVE = [
+    person("chief", node_id="north", role=Role.COUNTY_OFFICER),
+    person("officer", node_id="north", role=Role.COUNTY_OFFICER),
+    person("mute", node_id="north", role=Role.COUNTY_OFFICER, channels=()),
+    person("neighbour", node_id="north"),
+]
+
+
+@pytest.mark.parametrize(
+    ("action", "on_duty", "spared", "expected"),
+    [
+        ("duty", ["liaison"], (), [("liaison", SMS)]),
+        ("duty", [], (), []),
+        ("duty", ["citizen"], (), []),
+        ("duty", ["liaison"], ["liaison"], []),
+        ("deputy", [], (), [("deputy", VOICE)]),
+        ("head", [], (), [("head", SMS)]),
+        ("liaisons", [], (), [("liaison", SMS)]),
+        ("parent", [], (), [("chief", SMS), ("officer", SMS)]),
+        ("parent", ["officer"], (), [("officer", SMS)]),
+        ("parent", ["mute"], (), [("chief", SMS), ("officer", SMS)]),
+        ("parent", ["neighbour"], (), [("chief", SMS), ("officer", SMS)]),
+        ("voice", [], (), [("head", VOICE), ("deputy", VOICE)]),
+        ("voice", [], ["head"], [("deputy", VOICE)]),
+        ("direct", ["head"], (), []),
+        ("pigeon", ["head"], (), []),  # of a log whose rules were never looked at
+    ],
+)
+def test_who_is_told_because_a_node_is_silent(action, on_duty, spared, expected):
+    told = chased(action, AT_ONCE, own=OWN, above=ABOVE, on_duty=on_duty, spared=spared)
+
+    assert [(t.person_id, t.channel) for t in told] == expected
+    assert {t.circle for t in told} <= {Circle.STAFF}

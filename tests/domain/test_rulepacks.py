@@ -6,12 +6,12 @@ from datetime import UTC, date, datetime
 
 import msgspec
 import pytest
-from given import PACK, code_of
+from given import PACK, code_of, pack
 
 from domain import rulepacks
 from domain.errors import Refused
 from domain.events import fold
-from domain.rulepacks import Lane, Level, RulePackAdopted
+from domain.rulepacks import EscalationStep, Lane, Level, RulePackAdopted
 
 WENZHOU = msgspec.structs.replace(PACK, effective_on=date(2022, 5, 30), lapses_on=date(2024, 5, 30))
 
@@ -75,3 +75,23 @@ def test_the_standard_pack_is_what_new_installations_start_with():
         (180, "direct"),
     ]
     assert rulepacks.LANES == (Lane.EXTREME, Lane.HIGH, Lane.NORMAL, Lane.DRILL)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"escalation": (EscalationStep(60, "pigeon"),)}, "rulepack.step"),
+        ({"escalation": (EscalationStep(60, "deputy"), EscalationStep(30, "parent"))}, "rulepack.step_order"),
+        ({"escalation": (EscalationStep(0, "deputy"),)}, "rulepack.step_order"),
+        ({"quota": -1}, "rulepack.quota"),
+    ],
+)
+def test_an_escalation_that_could_not_be_carried_out_is_refused(change, code):
+    assert code_of(Refused, lambda: rulepacks.adopt(None, pack(blue=change))) == code
+
+
+def test_every_step_that_is_known_can_be_adopted():
+    steps = tuple(EscalationStep(60, action) for action in rulepacks.STEPS)
+    every = pack(blue={"escalation": steps, "quota": 0})
+
+    assert rulepacks.adopt(None, every) == [RulePackAdopted(pack=every)]

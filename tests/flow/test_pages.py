@@ -14,6 +14,7 @@ from babel.messages.pofile import read_po
 
 import domain
 from api.pages import answer, i18n, labels, problems, render
+from api.pages.model import Step
 from domain.errors import Refused
 from tests.browser.fakes import DUTY, Memory, application
 
@@ -99,6 +100,32 @@ async def test_actions_are_offered_to_those_who_may_and_in_their_time(
     async with client_of(memory, who=msgspec.structs.replace(DUTY, may=frozenset({"warning.read"}))) as auditor:
         seen = (await auditor.get("/console/warnings/w-draft")).text + (await auditor.get("/console")).text
     assert "<form" not in seen
+
+
+async def test_the_tree_says_how_many_acknowledged_and_why_a_station_was_bypassed(
+    memory: Memory, client: httpx.AsyncClient
+) -> None:
+    at = memory.lines["w-1"].effective_at
+    steps = (
+        Step(action="deputy", at=at, told=1),
+        Step(action="voice", at=at, told=3),
+        Step(action="direct", at=at, told=None),
+    )
+    memory.set("station-prato", state="asleep", steps=steps, silent_s=1900)
+    memory.set("station-milan", state="partial", quota=3, signed=1)
+
+    async def row(language: str, node_id: str) -> str:
+        page = (await client.get(f"/console/warnings/w-1?lang={language}")).text
+        found = re.search(rf'<tr id="n-{node_id}".*?</tr>', page, re.DOTALL)
+        assert found is not None
+        return re.sub(r"<[^>]+>", "", found[0])
+
+    assert "told directly, no answer for 31 min" in await row("en", "station-prato")
+    assert "deputy told (1) 20:00" in await row("en", "station-prato")
+    assert "people told directly 20:00" in await row("en", "station-prato")
+    assert "已直接通知群众，31 分钟无人应答" in await row("zh", "station-prato")
+    assert "Partly acknowledged 1 of 3" in await row("en", "station-milan")
+    assert "部分确认 1/3 已确认" in await row("zh", "station-milan")
 
 
 # What comes in ----------------------------------------------------------------------------------------------------
