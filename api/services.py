@@ -27,7 +27,8 @@ class Progress(Protocol):
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the routes work with. `sms_token` is the secret that the SMS provider signs callbacks with."""
+    """Everything the routes work with. `sms_token` is the secret that the SMS provider signs callbacks with,
+    `aliyun_secret` the one that stands in the path of Aliyun's reports."""
 
     log: Log
     views: Views
@@ -44,6 +45,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: Callable[[], str | None]
     metrics: CollectorRegistry
     sms_token: str | None = None
+    aliyun_secret: str | None = None
 
     def __repr__(self) -> str:
         return f"Services({self.public_url})"

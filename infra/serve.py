@@ -96,6 +96,7 @@ class Serving(msgspec.Struct):
 async def serving(settings: Settings, stores: Stores) -> AsyncIterator[Serving]:
     """Runs the whole program for the time of a block; leaving it drains. Raises Unreachable for a taken port."""
     sys.setswitchinterval(SWITCH_S)
+    stores.registry.allowed_origins = wiring.allowed_origins(settings)
     async with sandboxed(settings) as (pointed, sandbox):
         with _listen(settings.host, settings.port) as listener:
             port = int(listener.getsockname()[1])

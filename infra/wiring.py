@@ -13,12 +13,15 @@ from api.app import create_app
 from api.health import Meters
 from api.services import Services
 from domain.people import Channel
-from infra.config import Settings
+from infra.config import AliyunConfig, Settings
 from infra.runtime import Runtime, Stores
 from notifiers.absent import AbsentNotifier
+from notifiers.aliyun import AliyunNotifier, AliyunSettings
 from notifiers.channel import Delivery, Notifier, Rendered, Result
+from notifiers.chat import ChatNotifier, ChatSettings
 from notifiers.email import EmailNotifier, EmailSettings
 from notifiers.sms import SmsNotifier, SmsSettings
+from notifiers.webhook import WebhookNotifier, WebhookSettings
 from notifiers.webpush import WebPushNotifier, WebPushSettings
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -27,6 +30,13 @@ P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 def public_url(settings: Settings, port: int | None = None) -> str:
     """The address under which links and callbacks reach us."""
     return (settings.public_url or f"http://{settings.host}:{port or settings.port}").rstrip("/")
+
+
+def allowed_origins(settings: Settings) -> frozenset[str]:
+    """Where webhooks and chats may lead beside the open internet."""
+    return frozenset(settings.webhook.allowed_origins) | frozenset(
+        settings.chat.allowed_origins if settings.chat else ()
+    )
 
 
 def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:
@@ -68,7 +78,32 @@ def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:
                 concurrency=push.concurrency,
             )
         )
+    hooks = settings.webhook
+    found[Channel.WEBHOOK] = WebhookNotifier(
+        WebhookSettings(allowed_origins=frozenset(hooks.allowed_origins), concurrency=hooks.concurrency)
+    )
+    if settings.chat is not None:
+        chat = settings.chat
+        found[Channel.CHAT] = ChatNotifier(
+            ChatSettings(allowed_origins=frozenset(chat.allowed_origins), threads=chat.threads)
+        )
+    if settings.aliyun is not None and settings.sms is None:
+        found[Channel.SMS] = aliyun(settings.aliyun)
     return found
+
+
+def aliyun(config: AliyunConfig) -> AliyunNotifier:
+    return AliyunNotifier(
+        AliyunSettings(
+            access_key_id=config.access_key_id,
+            access_key_secret=config.access_key_secret.get_secret_value(),
+            sign_name=config.sign_name,
+            templates=config.templates,
+            endpoint=config.endpoint,
+            protocol=config.protocol,
+            concurrency=config.concurrency,
+        )
+    )
 
 
 class Counted:
@@ -117,6 +152,11 @@ def services(settings: Settings, stores: Stores, runtime: Runtime, meters: Meter
         checkpoint=stores.prover.note,
         metrics=meters.registry,
         sms_token=settings.sms.auth_token.get_secret_value() if settings.sms else None,
+        aliyun_secret=(
+            settings.aliyun.callback_secret.get_secret_value()
+            if settings.aliyun and settings.aliyun.callback_secret
+            else None
+        ),
     )
 
 

@@ -160,6 +160,9 @@ def render(
         drill=content.drill,
         urgency="normal" if content.level is Level.BLUE else "high",
         ttl_s=max(60, int((content.expires_at - now).total_seconds())),
+        warning_id=warning.warning_id,
+        purpose=purpose,
+        rendered_at=now,
     )
 
 
