@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import callbacks, cases, feed, health, problems, public, relays, warnings
+from api import callbacks, cases, feed, health, live, problems, public, relays, warnings
 from api.auth import session_person
 from api.health import Meters
 from api.pages import i18n
@@ -31,7 +31,7 @@ def create_app(
     meters: Meters | None = None,
 ) -> FastAPI:
     """The application over wired services. Before the server waits for its connections: set
-    `app.state.closing` and close `app.state.hub`, which end the live streams.
+    `app.state.closing` and close `app.state.hub` and `app.state.live`, which end the live streams.
     """
     source = Source(services)
     hub = Hub(source)
@@ -50,9 +50,10 @@ def create_app(
     )
     app.state.services = services
     app.state.hub = hub
+    app.state.live = live.Hub(services)
     app.state.closing = asyncio.Event()
     problems.install(app)
-    for router in (health.router, warnings.router, relays.router, cases.router, feed.router):
+    for router in (health.router, warnings.router, relays.router, cases.router, feed.router, live.router):
         app.include_router(router)
     app.router.routes[0:0] = callbacks.routes
     app.include_router(public.router)
@@ -97,6 +98,7 @@ class _Around:
                 message["headers"] = [*message["headers"], *(pair for pair in HEADERS if pair[0] not in named)]
             await send(message)
 
+        scope[live.RAW_SEND] = send
         if not length.isdigit() or int(length) > MAX_BODY:
             refused = problems.problem(413, "request.too_large", f"A request has at most {MAX_BODY} bytes.")
             await refused(scope, receive, counted)

@@ -42,6 +42,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.state.closing.set()
         await self._app.state.hub.close()
+        await self._app.state.live.close()
         await super().shutdown(sockets)
 
 

@@ -13,13 +13,15 @@ from rich.console import Console
 from rich.table import Table
 
 from infra import logs
-from tests.bench import durable, first_byte, log
+from tests.bench import durable, first_byte, log, stream
 from tests.bench.figures import SWITCH_S, Figure, commit, machine
 
 BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, Figure]]] = {
     "email.durable": durable.email,
     "sms.durable": durable.sms,
     "webpush.durable": durable.webpush,
+    "stream.1000": stream.stream_1000,
+    "stream.5000": stream.stream_5000,
     "append.c1": log.append_one,
     "append.c200": log.append_many,
     "replay": log.replay,
