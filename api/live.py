@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -31,7 +31,17 @@ from domain.grants import Action, Grant, GrantGiven, GrantRevoked, Token, TokenE
 from domain.ids import warning_stream
 from domain.planning import concerned
 from domain.stations import Hierarchy, NodeRegistered
-from domain.warnings import Content, Status, WarningCancelled, WarningExpired, WarningReleased, WarningUpdated
+from domain.warnings import (
+    Content,
+    Status,
+    WarningCancelled,
+    WarningDrafted,
+    WarningExpired,
+    WarningReleased,
+    WarningRevised,
+    WarningState,
+    WarningUpdated,
+)
 from notifiers.render import number_of
 
 _log = logging.getLogger(__name__)
@@ -39,6 +49,7 @@ _log = logging.getLogger(__name__)
 HEARTBEAT_S = 15.0  # below the idle limit of every usual proxy
 BACKLOG = 32  # frames a reader may be behind before it is ended
 MOST_MISSED = 1000  # warnings that a reader who comes back is given, the latest
+DRAFTS = 100  # drafts that are remembered until they are released
 END_S = 5.0  # how long a reader that does not read is given to take the end
 RETRY_MS = 2000
 NEEDED = frozenset({Action.RELAY_READ, Action.WARNING_READ})
@@ -71,14 +82,18 @@ class Reader:
     """One open stream: what waits to be written to it, and what it may see until when.
 
     `tops` are the nodes whose subtrees it sees; `by` the credential, the grants and the person that this rests on.
+    While nothing waits, a frame is handed to the server at once, without waking the stream's own task: that task takes
+    over where the connection's buffer is full.
     """
 
-    __slots__ = ("_backlog", "_frames", "_over", "_waiter", "after", "by", "tops", "until")
+    __slots__ = ("_backlog", "_frames", "_over", "_rest", "_send", "_waiter", "after", "by", "tops", "until")
 
     def __init__(self, tops: frozenset[str], by: frozenset[str], until: datetime, backlog: int) -> None:
         self.tops, self.by, self.until = tops, by, until
         self.after = 0  # the position up to which it has everything
         self._frames: deque[bytes] = deque()
+        self._send: Send | None = None  # the server's, while all that was given before is written
+        self._rest: Rest | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._over = False
         self._backlog = backlog
@@ -87,6 +102,12 @@ class Reader:
         """False when it does not keep up; it is then told so, ended, and gets nothing more."""
         if self._over:
             return False
+        if self._send is not None:
+            self._rest = Rest.of(self._send(_body(frame)))
+            if self._rest is not None:  # it does not read as fast as we write: from here on it has a queue
+                self._send = None
+                self._wake()
+            return True
         if len(self._frames) >= self._backlog:
             self._frames.clear()
             self._frames.append(BEHIND)
@@ -102,21 +123,57 @@ class Reader:
 
     @property
     def idle(self) -> bool:
-        return not self._frames
+        return not self._frames and self._rest is None
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def take(self) -> tuple[bytes, bool]:
-        """All that waits, as one, once there is something; and whether that is the end."""
-        if not self._frames and not self._over:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        frames = self._frames
-        body = frames[0] if len(frames) == 1 else b"".join(frames)
-        frames.clear()
-        return body, self._over
+    async def write(self, send: Send) -> bytes:
+        """Writes what is offered until the end; returns what is left to be said then."""
+        while True:
+            if self._rest is not None:
+                rest, self._rest = self._rest, None
+                await rest
+            elif self._over:
+                return b"".join(self._frames)
+            elif self._frames:
+                body = b"".join(self._frames)
+                self._frames.clear()
+                await send(_body(body))
+            else:
+                self._send, self._waiter = send, asyncio.get_running_loop().create_future()
+                try:
+                    await self._waiter
+                finally:
+                    self._send = None
+
+
+class Rest:
+    """What is left of a coroutine that was begun elsewhere and came upon something to wait for."""
+
+    def __init__(self, begun: Any, first: Any) -> None:
+        self._begun, self._first = begun, first
+
+    @classmethod
+    def of(cls, awaitable: Any) -> Rest | None:
+        """Runs a coroutine as far as it goes without waiting; None where that is its end. Raises what it raises."""
+        begun = awaitable.__await__()
+        try:
+            return cls(begun, next(begun))
+        except StopIteration:
+            return None
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        try:
+            yield self._first
+        except BaseException as error:
+            try:
+                waits = self._begun.throw(error)
+            except StopIteration:
+                return
+            yield waits
+        yield from self._begun
 
 
 class Hub:
@@ -133,6 +190,7 @@ class Hub:
         self._rights_at = 0  # the last position at which somebody's rights changed
         self._changed_at = 0  # the last position at which a warning changed
         self._hierarchy = Hierarchy(())
+        self._drafts: dict[str, WarningState | None] = {}  # lately written: a release is sent without reading the log
         self._seen: dict[frozenset[str], frozenset[str]] = {}
 
     # Readers ---------------------------------------------------------------------------------------------------------
@@ -209,6 +267,7 @@ class Hub:
         self.position = await s.log.last_position()
         await s.progress.reached(self.position)
         await asyncio.to_thread(self._read_views)
+        self._drafts = {}
         self._tasks = [
             asyncio.create_task(self._run(), name="live stream"),
             asyncio.create_task(self._beat(), name="live heartbeat"),
@@ -234,6 +293,10 @@ class Hub:
 
     async def _take(self, recorded: Recorded) -> None:
         match recorded.event:
+            case WarningDrafted() | WarningRevised():
+                self._drafts[recorded.stream] = warnings.evolve(self._drafts.get(recorded.stream), recorded.event)
+                if len(self._drafts) > DRAFTS:
+                    self._drafts.pop(next(iter(self._drafts)))
             case WarningReleased() | WarningUpdated() | WarningCancelled() | WarningExpired():
                 await self._changed(recorded)
             case GrantGiven(grant=grant):
@@ -253,7 +316,9 @@ class Hub:
 
     async def _changed(self, recorded: Recorded) -> None:
         warning_id = recorded.stream.partition("-")[2]
-        state, _ = await self._s.log.load(warning_stream(warning_id), warnings.evolve)
+        state = warnings.evolve(self._drafts.pop(recorded.stream, None), recorded.event)
+        if state is None:  # drafted before anybody listened, or released before
+            state, _ = await self._s.log.load(warning_stream(warning_id), warnings.evolve)
         if state is None or state.released_by is None:  # a draft that was withdrawn concerns nobody
             return
         status, reason = Status.RELEASED, ""
@@ -347,14 +412,10 @@ class Stream(Response):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             raw: Send = scope.get(RAW_SEND, send)
             await raw(_body(b"retry: %d\n: from %d\n\n%b" % (RETRY_MS, reader.after, missed)))
-            while True:
-                frames, over = await reader.take()
-                if over:
-                    break
-                await raw(_body(frames))
+            last = await reader.write(raw)
             try:
                 async with asyncio.timeout(END_S):
-                    await raw({"type": "http.response.body", "body": frames})
+                    await raw({"type": "http.response.body", "body": last})
             except TimeoutError:
                 return  # it does not read at all; the server hangs up
         finally:
