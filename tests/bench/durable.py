@@ -44,7 +44,7 @@ LINK = "http://127.0.0.1:1/a/" + "x" * 40
 Bare = Callable[[], Awaitable[None]]
 
 
-def _rendered() -> Rendered:
+def rendered() -> Rendered:
     """What the durable run sends, word for word."""
     warning = WarningState(warning_id="0" * 32, content=content(), authors=(), status=Status.RELEASED)
     return render(
@@ -52,10 +52,15 @@ def _rendered() -> Rendered:
     )
 
 
-async def _compared(
-    name: str, channel: Channel, notifier: Notifier, bare: Bare, address: Callable[[int], dict]
-) -> Figure:  # type: ignore[type-arg]
-    async with installation(channel, PEOPLE, {channel: notifier}, address) as runtime:
+async def compared(
+    name: str,
+    channel: Channel,
+    notifier: Notifier,
+    bare: Bare,
+    address: Callable[[int], dict],  # type: ignore[type-arg]
+    allowed_origins: frozenset[str] = frozenset(),
+) -> Figure:
+    async with installation(channel, PEOPLE, {channel: notifier}, address, allowed_origins) as runtime:
         await bare()
         await fan_out(runtime, PEOPLE)  # connections are open and code is warm from here on
         pairs = []
@@ -67,7 +72,7 @@ async def _compared(
     return figure(name, "recipients/s", pairs)
 
 
-async def _spread(width: int, one: Callable[[int], Awaitable[None]]) -> None:
+async def spread(width: int, one: Callable[[int], Awaitable[None]]) -> None:
     numbers = iter(range(PEOPLE))
 
     async def worker() -> None:
@@ -105,10 +110,10 @@ async def email() -> Figure:
                 await line.sendmail(SENDER, [_mail_of(n)], mails[n])
                 idle.append(line)
 
-            await _spread(CONNECTIONS, one)
+            await spread(CONNECTIONS, one)
 
         try:
-            return await _compared("email.durable", Channel.EMAIL, notifier, bare, lambda n: {"email": _mail_of(n)})
+            return await compared("email.durable", Channel.EMAIL, notifier, bare, lambda n: {"email": _mail_of(n)})
         finally:
             for line in lines:
                 line.close()
@@ -116,9 +121,9 @@ async def email() -> Figure:
 
 def _mails() -> list[bytes]:
     """Mails of the size that the durable run sends, ready to go."""
-    rendered = _rendered()
+    words = rendered()
     letter = Letter(
-        rendered,
+        words,
         sender=sender_address(SENDER, "烽火 Fenghuo"),
         message_domain="fao.example",
         date=datetime.now(UTC),
@@ -144,7 +149,7 @@ async def sms() -> Figure:
         )
         client = Client(ACCOUNT, TOKEN, http_client=AsyncTwilioHttpClient(), environment={"TWILIO": ""})
         client.api.base_url = to.sms
-        body = _rendered().short.replace(PLACE, LINK)
+        body = rendered().short.replace(PLACE, LINK)
 
         async def one(n: int) -> None:
             await client.messages.create_async(
@@ -156,11 +161,11 @@ async def sms() -> Figure:
             )
 
         try:
-            return await _compared(
+            return await compared(
                 "sms.durable",
                 Channel.SMS,
                 notifier,
-                lambda: _spread(REQUESTS, one),
+                lambda: spread(REQUESTS, one),
                 lambda n: {"phone": _phone_of(n)},
             )
         finally:
@@ -183,7 +188,7 @@ async def webpush() -> Figure:
                 concurrency=REQUESTS,
             )
         )
-        words = _rendered()
+        words = rendered()
         body = words.short.replace(PLACE, "")
         browser = ec.generate_private_key(ec.SECP256R1()).public_key()
         public = browser.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
@@ -212,11 +217,11 @@ async def webpush() -> Figure:
                 async with http.post(_endpoint(to, n), data=content, headers=named) as answer:
                     await answer.read()
 
-            return await _compared(
+            return await compared(
                 "webpush.durable",
                 Channel.WEBPUSH,
                 notifier,
-                lambda: _spread(REQUESTS, one),
+                lambda: spread(REQUESTS, one),
                 lambda n: {"push": {"endpoint": _endpoint(to, n), "keys": keys}},
             )
 
