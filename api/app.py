@@ -16,6 +16,7 @@ from api import (
     drills,
     feed,
     health,
+    live,
     people,
     preview,
     problems,
@@ -51,7 +52,7 @@ def create_app(
     meters: Meters | None = None,
 ) -> FastAPI:
     """The application over wired services. Before the server waits for its connections: set
-    `app.state.closing` and close `app.state.hub`, which end the live streams.
+    `app.state.closing` and close `app.state.hub` and `app.state.live`, which end the live streams.
     """
     source = Source(services)
     hub = Hub(source)
@@ -70,6 +71,7 @@ def create_app(
     )
     app.state.services = services
     app.state.hub = hub
+    app.state.live = live.Hub(services)
     app.state.closing = asyncio.Event()
     problems.install(app)
     for router in (
@@ -85,6 +87,7 @@ def create_app(
         roster.router,
         feeds_router,
         feed.router,
+        live.router,
     ):
         app.include_router(router)
     app.router.routes[0:0] = [*callbacks.routes, *calls.routes]
@@ -132,6 +135,7 @@ class _Around:
                 message["headers"] = [*message["headers"], *(pair for pair in HEADERS if pair[0] not in named)]
             await send(message)
 
+        scope[live.RAW_SEND] = send
         if not length.isdigit() or int(length) > MAX_BODY:
             refused = problems.problem(413, "request.too_large", f"A request has at most {MAX_BODY} bytes.")
             await refused(scope, receive, counted)

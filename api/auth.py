@@ -12,7 +12,7 @@ from starlette.requests import Request
 from api.commands import Actor, Once
 from api.services import Services
 from domain.errors import InvalidInput, NotSignedIn
-from domain.grants import TokenKind
+from domain.grants import Token, TokenKind
 
 COOKIE = "fenghuo_session"
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
@@ -33,13 +33,18 @@ def _bearer(request: Request) -> str | None:
     return secret.strip() if scheme.lower() == "bearer" and secret.strip() else None
 
 
-def actor(request: Request, s: S) -> Actor:
-    """The actor of an API request. Raises NotSignedIn without a valid bearer token."""
+def token(request: Request, s: Services) -> Token:
+    """The credential of an API request. Raises NotSignedIn without a valid bearer token."""
     secret = _bearer(request)
     if secret is None:
         raise NotSignedIn("token.missing", "No bearer token was sent.", "Send Authorization: Bearer ….")
-    token = s.registry.token_of(secret, TokenKind.BEARER)
-    return Actor(person_id=token.person_id, correlation_id=correlation(request, s), grant_id=token.grant_id)
+    return s.registry.token_of(secret, TokenKind.BEARER)
+
+
+def actor(request: Request, s: S) -> Actor:
+    """The actor of an API request. Raises NotSignedIn without a valid bearer token."""
+    by = token(request, s)
+    return Actor(person_id=by.person_id, correlation_id=correlation(request, s), grant_id=by.grant_id)
 
 
 def session_person(request: Request, s: Services) -> str:

@@ -1,7 +1,13 @@
-"""What the SMS provider calls: receipts of messages, and messages that came in. Signed, answered once durable."""
+"""What the SMS providers call: receipts of messages, and messages that came in. Signed, answered once durable.
+
+Aliyun signs nothing: its reports come to a path with a secret in it.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import hmac
 import re
 from urllib.parse import parse_qsl
 
@@ -14,9 +20,11 @@ from api.services import Services
 from api.warnings import limited
 from domain.errors import InvalidInput, NotFound, NotPermitted
 from domain.outcomes import Row
+from notifiers.aliyun import report_rows
 from notifiers.sms import status_to_row, verify_signature
 
 MAX_FORM = 64 * 1024  # bytes
+MAX_REPORTS = 1024 * 1024  # bytes
 _SHARD = re.compile("[0-9a-f]{32}")
 
 
@@ -68,8 +76,32 @@ async def receipt(request: Request) -> Response:
     return Response(status_code=204)
 
 
+async def aliyun_reports(request: Request) -> Response:
+    """What became of messages that went through Aliyun: many in one call, answered once all are durable.
+
+    A report about a message that is not ours is left out: the service would send the whole call again.
+    """
+    s = services(request)
+    given = str(request.path_params["secret"])
+    if s.aliyun_secret is None or not hmac.compare_digest(given.encode(), s.aliyun_secret.encode()):
+        raise NotFound("callback.off", "There is nothing here.")
+    body = await limited(request, MAX_REPORTS)
+    try:
+        rows = report_rows(body)
+    except ValueError as error:
+        raise InvalidInput("callback.form", "The callback is no list of reports.") from error
+
+    async def take(shard_id: str, row: Row) -> None:
+        with contextlib.suppress(NotFound):
+            await s.receipts.record(shard_id, row)
+
+    await asyncio.gather(*(take(shard_id, row) for shard_id, row in rows))
+    return Response(b'{"code":0,"msg":"OK"}', media_type="application/json")
+
+
 # Plain routes: the provider calls them two or three times a message, and they need nothing that FastAPI would add.
 routes = [
+    Route("/callbacks/aliyun/{secret}", aliyun_reports, methods=["POST"]),
     Route("/callbacks/sms/inbound", inbound, methods=["POST"]),
     Route("/callbacks/sms/{shard_id}/{index:int}", receipt, methods=["POST"]),
 ]

@@ -94,6 +94,13 @@ class Commands:
         tops = [g.node_id for g in grants if action in ALLOWED[g.role] and g.in_force(now)]
         return frozenset(node_id for top in tops for node_id in hierarchy.subtree(top))
 
+    def grants_allowing(self, actor: Actor, actions: frozenset[Action]) -> list[Grant]:
+        """The actor's grants in force that allow all these actions."""
+        now = self.clock.now()
+        with self.views.reading() as db:
+            grants = self._grants(db, actor.person_id, actor.grant_id)
+        return [grant for grant in grants if actions <= ALLOWED[grant.role] and grant.in_force(now)]
+
     def _grants(self, db: Connection, person_id: str, grant_id: str | None) -> list[Grant]:
         grants = self.views.directory.grants_of(db, person_id)
         return grants if grant_id is None else [grant for grant in grants if grant.grant_id == grant_id]

@@ -22,11 +22,17 @@ from domain.ports import Append, Origin
 from domain.private import Private
 from domain.rulepacks import RulePack
 from domain.stations import Node
+from notifiers.chat import FIXED, HOSTED, chat_target
+from notifiers.net import ports_of, public_target
+from notifiers.webhook import secret_of
 
 PORTION = 500  # persons in one append
 
 
 class Registry(Itineraries):
+    allowed_origins: frozenset[str] = frozenset()
+    """Origins in networks of our own where webhooks and chats may lead, by the settings."""
+
     # Hierarchy -------------------------------------------------------------------------------------------------------
 
     async def register_nodes(self, nodes: Sequence[Node], actor: Actor) -> int:
@@ -82,7 +88,7 @@ class Registry(Itineraries):
                 if on_portion is not None:
                     on_portion(total)
             by = allowed[person.node_id]
-            portion.append((person, _checked(personal)))
+            portion.append((person, _checked(personal, self.allowed_origins)))
         if portion:
             total += await self._portion(portion, actor, by)
             if on_portion is not None:
@@ -270,7 +276,10 @@ def digest_of(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _checked(personal: dict[str, Any]) -> dict[str, Any]:
+CHATS = ", ".join(f"{schema}://" for schema in sorted(FIXED | HOSTED.keys()))
+
+
+def _checked(personal: dict[str, Any], allowed: frozenset[str]) -> dict[str, Any]:
     """The personal fields with the phone in E.164. Numbers that cannot be one are refused; unusual ones are not."""
     fields = {name: value for name, value in personal.items() if value}
     if phone := fields.get("phone"):
@@ -284,4 +293,35 @@ def _checked(personal: dict[str, Any]) -> dict[str, Any]:
     email = str(fields.get("email", ""))
     if email and (len(email) > 254 or email.count("@") != 1 or any(c.isspace() or ord(c) < 32 for c in email)):
         raise InvalidInput("person.email", "A mail address cannot be one.", "Check it.")
+    if "webhook" in fields:
+        fields["webhook"] = _webhook(fields["webhook"], allowed)
+    if "chat" in fields:
+        try:
+            chat_target(fields["chat"], ports_of(allowed))
+        except ValueError:
+            raise InvalidInput(
+                "person.chat", "A chat address is not one that may be written to.", f"Use one of {CHATS}."
+            ) from None
     return fields
+
+
+def _webhook(given: Any, allowed: frozenset[str]) -> dict[str, str]:
+    """A webhook's URL and secret, and nothing beside them. No error of it quotes either."""
+    fields = given if isinstance(given, dict) else {}
+    try:
+        public_target(fields.get("url"), allowed)
+    except ValueError:
+        raise InvalidInput(
+            "person.webhook_url",
+            "A webhook's URL may not be posted to.",
+            "Use https, a public host, no user name and port 80, 443, 8080 or 8443.",
+        ) from None
+    try:
+        secret_of(fields.get("secret"))
+    except ValueError:
+        raise InvalidInput(
+            "person.webhook_secret",
+            "A webhook's secret is not usable.",
+            "Use whsec_ and the base64 of 24 to 64 random bytes.",
+        ) from None
+    return {"url": fields["url"], "secret": fields["secret"]}

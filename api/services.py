@@ -45,7 +45,8 @@ class Progress(Protocol):
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the routes work with. `sms_token` is the secret that the SMS provider signs callbacks with,
-    `voice_token` that for calls."""
+    `voice_token` that for calls, `aliyun_secret` the one that stands in the path of Aliyun's reports.
+    """
 
     log: Log
     views: Views
@@ -69,6 +70,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     sms_token: str | None = None
     prices: Prices = Prices()
     voice_token: str | None = None
+    aliyun_secret: str | None = None
 
     def __repr__(self) -> str:
         return f"Services({self.public_url})"

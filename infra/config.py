@@ -91,6 +91,37 @@ class PricesConfig(BaseModel):
         return Prices(currency=self.currency, sms=self.sms, voice=self.voice)
 
 
+class WebhookConfig(BaseModel):
+    """Webhooks go to receivers on the open internet; `allowed_origins` names those in a network of our own."""
+
+    allowed_origins: list[str] = []
+    concurrency: int = Field(default=64, ge=1, le=1000)
+
+
+class ChatConfig(BaseModel):
+    """WeCom, DingTalk, Feishu, ntfy, Matrix (the extra `chat`); `allowed_origins` as for webhooks."""
+
+    allowed_origins: list[str] = []
+    threads: int = Field(default=16, ge=1, le=100)
+
+
+class AliyunConfig(BaseModel):
+    """The account at Aliyun's short message service (the extra `aliyun`), used where no other SMS provider is set.
+
+    `templates` holds the approved template of each purpose and language: `{"notice.zh": "SMS_1", "cancel.zh": …}`.
+    Reports come to `/callbacks/aliyun/<callback_secret>`; without a secret none are taken.
+    """
+
+    access_key_id: str
+    access_key_secret: SecretStr
+    sign_name: str
+    templates: dict[str, str]
+    callback_secret: SecretStr | None = Field(default=None, min_length=24)
+    endpoint: str = "dysmsapi.aliyuncs.com"
+    protocol: Literal["HTTP", "HTTPS"] = "HTTPS"
+    concurrency: int = Field(default=32, ge=1, le=1000)
+
+
 class Settings(BaseSettings):
     """All settings, with what holds where nothing is said."""
 
@@ -109,6 +140,9 @@ class Settings(BaseSettings):
     webpush: WebPushConfig | None = None
     feeds: FeedsConfig = FeedsConfig()
     prices: PricesConfig = PricesConfig()
+    webhook: WebhookConfig = WebhookConfig()
+    chat: ChatConfig | None = None
+    aliyun: AliyunConfig | None = None
 
     @classmethod
     def settings_customise_sources(

@@ -44,6 +44,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.state.closing.set()
         await self._app.state.hub.close()
+        await self._app.state.live.close()
         await super().shutdown(sockets)
 
 
@@ -109,6 +110,7 @@ class Serving(msgspec.Struct):
 async def serving(settings: Settings, stores: Stores) -> AsyncIterator[Serving]:
     """Runs the whole program for the time of a block; leaving it drains. Raises Unreachable for a taken port."""
     sys.setswitchinterval(SWITCH_S)
+    stores.registry.allowed_origins = wiring.allowed_origins(settings)
     async with sandboxed(settings) as (pointed, sandbox):
         with _listen(settings.host, settings.port) as listener:
             port = int(listener.getsockname()[1])

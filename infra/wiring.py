@@ -14,16 +14,19 @@ from api.health import Meters
 from api.services import Services
 from domain.errors import InvalidInput
 from domain.people import Channel
-from infra.config import EmailConfig, Settings, voice_account
+from infra.config import AliyunConfig, EmailConfig, Settings, voice_account
 from infra.runtime import Runtime, Stores
 from notifiers.absent import AbsentNotifier
+from notifiers.aliyun import AliyunNotifier, AliyunSettings
 from notifiers.channel import Delivery, Notifier, Rendered, Result
+from notifiers.chat import ChatNotifier, ChatSettings
 from notifiers.drill import Count
 from notifiers.email import EmailNotifier, EmailSettings
 from notifiers.mime import mail_address
 from notifiers.sms import SmsNotifier, SmsSettings
 from notifiers.verp import Verp
 from notifiers.voice import VoiceNotifier, VoiceSettings
+from notifiers.webhook import WebhookNotifier, WebhookSettings
 from notifiers.webpush import WebPushNotifier, WebPushSettings
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -32,6 +35,13 @@ P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 def public_url(settings: Settings, port: int | None = None) -> str:
     """The address under which links and callbacks reach us."""
     return (settings.public_url or f"http://{settings.host}:{port or settings.port}").rstrip("/")
+
+
+def allowed_origins(settings: Settings) -> frozenset[str]:
+    """Where webhooks and chats may lead beside the open internet."""
+    return frozenset(settings.webhook.allowed_origins) | frozenset(
+        settings.chat.allowed_origins if settings.chat else ()
+    )
 
 
 def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:
@@ -90,7 +100,32 @@ def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:
                 timeout_s=push.timeout_s,
             )
         )
+    hooks = settings.webhook
+    found[Channel.WEBHOOK] = WebhookNotifier(
+        WebhookSettings(allowed_origins=frozenset(hooks.allowed_origins), concurrency=hooks.concurrency)
+    )
+    if settings.chat is not None:
+        chat = settings.chat
+        found[Channel.CHAT] = ChatNotifier(
+            ChatSettings(allowed_origins=frozenset(chat.allowed_origins), threads=chat.threads)
+        )
+    if settings.aliyun is not None and settings.sms is None:
+        found[Channel.SMS] = aliyun(settings.aliyun)
     return found
+
+
+def aliyun(config: AliyunConfig) -> AliyunNotifier:
+    return AliyunNotifier(
+        AliyunSettings(
+            access_key_id=config.access_key_id,
+            access_key_secret=config.access_key_secret.get_secret_value(),
+            sign_name=config.sign_name,
+            templates=config.templates,
+            endpoint=config.endpoint,
+            protocol=config.protocol,
+            concurrency=config.concurrency,
+        )
+    )
 
 
 class Counted:
@@ -161,6 +196,11 @@ def services(settings: Settings, stores: Stores, runtime: Runtime, meters: Meter
         prices=settings.prices.table(),
         sms_token=settings.sms.auth_token.get_secret_value() if settings.sms else None,
         voice_token=account[1] if account else None,
+        aliyun_secret=(
+            settings.aliyun.callback_secret.get_secret_value()
+            if settings.aliyun and settings.aliyun.callback_secret
+            else None
+        ),
     )
 
 

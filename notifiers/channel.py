@@ -7,6 +7,7 @@ trying again: that is retry.py. It logs no address, no text and no secret.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
@@ -14,6 +15,7 @@ import msgspec
 from domain.outcomes import Outcome, Reason
 from domain.people import Channel
 from domain.rulepacks import Lane, Level
+from domain.shards import Purpose
 
 LINK = "{{link}}"
 """Stands in a rendered text where each recipient's own link goes."""
@@ -24,6 +26,7 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
 
     `voice` is what a call says, in `voice_language`; `number` a short reference that people can name on the phone and
     that stands in the approved templates of providers that allow no free text.
+    `warning_id`, `purpose` and `rendered_at` are for receivers that are programs.
     """
 
     language: str
@@ -41,14 +44,17 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     sandboxed: bool = False  # of a drill that reaches no provider: see drill.py
     urgency: str = "high"  # RFC 8030 section 5.3: very-low, low, normal, high
     ttl_s: int = 3600  # seconds until the message is of no use
+    warning_id: str = ""
+    purpose: Purpose = Purpose.NOTICE
+    rendered_at: datetime | None = None
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """One message to one person.
 
     `message_id` stays the same over every attempt, so that a receiver can drop a repeat. `address` is a phone number
-    (E.164), a mail address, or a push subscription `{"endpoint", "keys": {"p256dh", "auth"}}`. `callback` is where
-    the provider reports on it.
+    (E.164), a mail address, a push subscription `{"endpoint", "keys": {"p256dh", "auth"}}`, a webhook
+    `{"url", "secret"}`, or a chat's URL. `callback` is where the provider reports on it.
     """
 
     index: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import re
 import socket
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -12,11 +13,15 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
+from yarl import URL
 
 from domain.outcomes import Outcome, Reason
 
 LONGEST_ASKED_S = 86_400.0  # seconds; a provider that asks for more is taken to mean a day
 LARGEST_ANSWER = 64 * 1024  # bytes of an answer that are read; none of ours needs more than one or two thousand
+LONGEST_URL = 2048  # characters
+PORTS = frozenset({80, 443, 8080, 8443})  # where a stranger's URL may lead: web servers, not mail or databases
+_PRINTABLE = re.compile(r"[\x21-\x7e]+")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -119,6 +124,33 @@ def is_literal(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def public_target(address: object, allowed: Collection[str] = ()) -> URL:
+    """A URL that somebody gave us, where this program may post to it: https, a public host, a web server's port.
+
+    Origins in `allowed` (`http://127.0.0.1:8099`) are taken as they are, but for a user name in them. What a name
+    leads to is for PublicResolver to judge, at the moment of connecting. Raises ValueError for every other URL.
+    """
+    if not isinstance(address, str) or len(address) > LONGEST_URL or not _PRINTABLE.fullmatch(address):
+        raise ValueError("not a URL")
+    url = URL(address)
+    origin = str(url.origin())  # raises for a URL without a host
+    if url.user is not None or url.password is not None:
+        raise ValueError("a user name in it")
+    if origin in allowed:
+        return url
+    host = url.host or ""
+    if url.scheme != "https" or url.port not in PORTS or (is_literal(host) and not is_public(host)):
+        raise ValueError("not public")
+    host.rstrip(".").encode("idna")  # raises UnicodeError, a ValueError, for what no name server takes
+    return url
+
+
+def ports_of(allowed: Collection[str]) -> list[tuple[str, int]]:
+    """The (host, port) pairs of origins, as PublicResolver wants them. Raises ValueError for what is none."""
+    urls = [URL(origin) for origin in allowed]
+    return [(str(url.origin().host), url.port or 0) for url in urls]
 
 
 class PublicResolver(AbstractResolver):

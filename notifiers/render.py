@@ -205,6 +205,9 @@ def render(
         sandboxed=warning.sandboxed,
         urgency="normal" if content.level is Level.BLUE else "high",
         ttl_s=max(60, int((content.expires_at - now).total_seconds())),
+        warning_id=warning.warning_id,
+        purpose=purpose,
+        rendered_at=now,
     )
     return _marked(said_so, words.drill, parts) if content.drill else said_so
 

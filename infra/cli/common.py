@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from api.commands import Actor
 from domain.errors import InvalidInput, NotPermitted
-from infra import config, logs
+from infra import config, logs, wiring
 from infra.config import Settings
 from infra.runtime import Stores, new_id
 
@@ -43,7 +43,8 @@ def settings(**flags: Any) -> Settings:
 
 def with_stores(data_dir: Path | None, act: Callable[[Stores], Awaitable[T]], *, must_exist: bool = True) -> T:
     """Opens the stores, brings the views up to date, acts, closes."""
-    folder = settings(data_dir=data_dir).data_dir
+    read = settings(data_dir=data_dir)
+    folder = read.data_dir
 
     async def run() -> T:
         if must_exist and not (folder / "log.sqlite").exists():
@@ -51,6 +52,7 @@ def with_stores(data_dir: Path | None, act: Callable[[Stores], Awaitable[T]], *,
                 "data.none", f"There is no log in {folder}.", "Name the folder with --data-dir, or run: fenghuo init"
             )
         async with Stores(folder) as stores:
+            stores.registry.allowed_origins = wiring.allowed_origins(read)
             await stores.catch_up()
             return await act(stores)
 

@@ -56,9 +56,10 @@ async def compared(
     *,
     people: int = PEOPLE,
     rounds: int = ROUNDS,
+    allowed_origins: frozenset[str] = frozenset(),
 ) -> Figure:
     """A fan-out to `people`, in turn with `bare`, which sends as many messages."""
-    async with installation(channel, people, {channel: notifier}, address) as runtime:
+    async with installation(channel, people, {channel: notifier}, address, allowed_origins) as runtime:
         await bare()
         await fan_out(runtime, people)  # connections are open and code is warm from here on
         pairs = []

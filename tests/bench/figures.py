@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import statistics
 import subprocess
 from collections.abc import Sequence
@@ -13,6 +14,15 @@ import msgspec
 
 ROOT = Path(__file__).parents[2]
 SWITCH_S = 0.001  # as the program sets it (infra/serve.py)
+
+
+def raise_file_limit(wanted: int) -> None:
+    """Lets this process have `wanted` files open. Raises SystemExit where the machine allows fewer."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted and hard != resource.RLIM_INFINITY and hard < wanted:
+        raise SystemExit(f"needs {wanted} open files; this machine allows {hard}")
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):

@@ -67,17 +67,22 @@ def folder() -> Iterator[Path]:
 
 @asynccontextmanager
 async def installation(
-    channel: Channel, people: int, notifiers: dict[Channel, Notifier], address: Callable[[int], dict[str, Any]]
+    channel: Channel,
+    people: int,
+    notifiers: dict[Channel, Notifier],
+    address: Callable[[int], dict[str, Any]],
+    allowed_origins: frozenset[str] = frozenset(),
 ) -> AsyncIterator[Runtime]:
     """A running installation with `people` who have this channel alone; `address(n)` is where number n is reached."""
 
     def citizens() -> Iterator[tuple[Person, dict[str, Any]]]:
         for n in range(people):
-            yield _person(f"person-{n:05d}", f"station{n % STATIONS}", Role.CITIZEN, (channel,)), address(n)
+            yield person(f"person-{n:05d}", f"station{n % STATIONS}", Role.CITIZEN, (channel,)), address(n)
 
     with folder() as path:
         async with Stores(path) as stores:
             registry = stores.registry
+            registry.allowed_origins = allowed_origins
             await registry.register_nodes(_tree(), SETUP)
             await registry.adopt_rules(standard(), SETUP)
             await registry.give_grant(
@@ -85,7 +90,7 @@ async def installation(
             )
             await stores.catch_up()
             officers = (FIRST.person_id, SECOND.person_id)
-            staff = [_person(officer, "office", Role.DUTY_OFFICER, ()) for officer in officers]
+            staff = [person(officer, "office", Role.DUTY_OFFICER, ()) for officer in officers]
             await registry.register_people([(person, {"name": "x"}) for person in staff], SETUP)
             await registry.register_people(citizens(), SETUP)
             for officer in officers:
@@ -142,24 +147,24 @@ async def fan_out(runtime: Runtime, people: int) -> float:
     took = time.perf_counter() - began
     with stores.views.reading() as db:
         counts = {outcome: n for _, _, outcome, n in stores.views.deliveries.counts(db, warning_id)}
-    if counts != {"accepted": people}:
+    if counts not in ({"accepted": people}, {"delivered": people}):
         raise AssertionError(f"not everybody was reached: {counts}")
     return people / took
 
 
-def _person(person_id: str, node_id: str, role: Role, channels: tuple[Channel, ...]) -> Person:
+def person(person_id: str, node_id: str, role: Role, channels: tuple[Channel, ...]) -> Person:
     return Person(person_id=person_id, node_id=node_id, role=role, language="zh-CN", channels=channels)
 
 
 def _tree() -> list[Node]:
     return [
-        _node("office", Kind.DUTY_OFFICE, None),
-        _node("county", Kind.COUNTY, "office"),
-        *(_node(f"station{n}", Kind.STATION, "county") for n in range(STATIONS)),
+        node("office", Kind.DUTY_OFFICE, None),
+        node("county", Kind.COUNTY, "office"),
+        *(node(f"station{n}", Kind.STATION, "county") for n in range(STATIONS)),
     ]
 
 
-def _node(node_id: str, kind: Kind, parent: str | None) -> Node:
+def node(node_id: str, kind: Kind, parent: str | None) -> Node:
     return Node(
         node_id=node_id,
         kind=kind,

@@ -11,15 +11,18 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from domain.outcomes import Outcome
 from infra.sandbox.behaviour import Behaviour
 from infra.sandbox.push import SandboxPush
 from infra.sandbox.sms import SandboxSms
 from infra.sandbox.smtp import SandboxSmtp
 from infra.sandbox.voice import SandboxVoice
+from infra.sandbox.webhook import SandboxWebhook
 from notifiers.channel import Delivery, Notifier, Rendered, Result
 from notifiers.email import EmailNotifier, EmailSettings
 from notifiers.sms import SmsNotifier, SmsSettings
 from notifiers.voice import VoiceNotifier, VoiceSettings
+from notifiers.webhook import WebhookNotifier, WebhookSettings
 from notifiers.webpush import WebPushNotifier, WebPushSettings
 
 ACCOUNT, TOKEN = "AC" + "7" * 32, "token-that-nobody-may-see"
@@ -83,6 +86,7 @@ class Rig(Protocol):
 
     says_when: bool  # the protocol can ask to come back after so many seconds
     secrets: tuple[str, ...]
+    taken_as: Outcome  # what an answer that all is well stands for
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
@@ -99,6 +103,7 @@ class Rig(Protocol):
 
 class SmsRig(Rig):
     says_when = True
+    taken_as = Outcome.ACCEPTED
     secrets = (ACCOUNT, TOKEN, base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode())
 
     def __init__(self) -> None:
@@ -185,6 +190,7 @@ class VoiceRig(Rig):
 
 class EmailRig(Rig):
     says_when = False
+    taken_as = Outcome.ACCEPTED
     secrets = ("user-that-nobody-may-see", "password-that-nobody-may-see")
 
     def __init__(self) -> None:
@@ -230,6 +236,7 @@ class EmailRig(Rig):
 
 class PushRig(Rig):
     says_when = True
+    taken_as = Outcome.ACCEPTED
     secrets = (VAPID_KEY,)
 
     def __init__(self) -> None:
@@ -276,9 +283,44 @@ class PlainEmailRig(EmailRig):
         self.sandbox = SandboxSmtp(pipelining=False)
 
 
+class WebhookRig:
+    says_when = True
+    taken_as = Outcome.DELIVERED  # the receiver itself answers
+    secrets = ("whsec_",)
+
+    def __init__(self) -> None:
+        self.sandbox = SandboxWebhook()
+
+    async def start(self) -> None:
+        await self.sandbox.start()
+
+    async def stop(self) -> None:
+        await self.sandbox.stop()
+
+    def notifier(self, timeout_s: float = 5.0) -> WebhookNotifier:
+        return WebhookNotifier(
+            WebhookSettings(allowed_origins=frozenset({self.sandbox.url}), timeout_s=timeout_s, concurrency=16)
+        )
+
+    def someone(self) -> dict[str, str]:
+        return self.sandbox.receiver()
+
+    def behave(self, address: dict[str, str], behaviour: Behaviour) -> None:
+        self.sandbox.behave(address, behaviour)
+
+    def received(self, address: dict[str, str]) -> list[str]:
+        return [f"{hook.data()['data']['text']}" for hook in self.sandbox.sent_to(address)]
+
+    def identities(self, address: dict[str, str]) -> list[str]:
+        return [hook.message_id for hook in self.sandbox.sent_to(address)]
+
+    def taken(self) -> int:
+        return self.sandbox.tally.total
+
+
 @pytest.fixture(
-    params=[SmsRig, EmailRig, PlainEmailRig, PushRig, VoiceRig],
-    ids=["sms", "email", "email-one-by-one", "webpush", "voice"],
+    params=[SmsRig, EmailRig, PlainEmailRig, PushRig, VoiceRig, WebhookRig],
+    ids=["sms", "email", "email-one-by-one", "webpush", "voice", "webhook"],
 )
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     made: Rig = request.param()
@@ -306,6 +348,14 @@ async def voice() -> AsyncIterator[VoiceRig]:
 @pytest.fixture
 async def mail() -> AsyncIterator[EmailRig]:
     made = EmailRig()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def hooks() -> AsyncIterator[WebhookRig]:
+    made = WebhookRig()
     await made.start()
     yield made
     await made.stop()

@@ -29,8 +29,8 @@ from domain.grants import GrantRole
 ROOT = Path(__file__).parents[2]
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 schema = schemathesis.openapi.from_path(ROOT / "docs" / "openapi.json")
-# The stream does not end; test_api_feed.py reads it.
-ours = schema.exclude(path="/v1/log/stream")
+# The streams do not end; test_api_feed.py and test_live_stream.py read them.
+ours = schema.exclude(path=["/v1/log/stream", "/v1/live"])
 # Schemathesis looks at the whole process, and in this one the program's own parts draw random numbers.
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")
 bounded = settings(

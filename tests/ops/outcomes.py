@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from domain.outcomes import Outcome, Reason
-from notifiers import voice
+from notifiers import voice, webhook
 from notifiers.account import Answered, meaning
+from notifiers.aliyun import CODES, REPORTS, code_meaning
 from notifiers.replies import bounce_reason, reply_meaning
 from notifiers.retry import FIRST_S, HOPELESS_AFTER, LONGEST_S, MOST_ATTEMPTS
 from notifiers.sms import FAILURES, REFUSALS
@@ -81,6 +82,34 @@ PUSH = """\
 
 By the push service's HTTP status (`notifiers/webpush.py`). 200, 201, 202 and 204 are *accepted*; there are no receipts.
 Redirects are not followed.
+"""
+
+HOOKS = """\
+## Webhooks
+
+By the receiver's HTTP status (`notifiers/webhook.py`). The receiver itself answers and no carrier stands between, so
+any 2xx is its receipt. Redirects are not followed.
+"""
+
+CHAT = """\
+## Chat
+
+The library (`notifiers/chat.py`) says only whether a service took a message: then it is *accepted*, and there are no
+receipts. Where it did not, and nothing had been sent, it is deferred as `unreachable`; where something had, it is
+unknown as `provider_error`. A connection into a private network is refused as `bad_address`.
+"""
+
+ALIYUN = """\
+## SMS through Aliyun: the answer to a request
+
+By the code in the answer (`notifiers/aliyun.py`), whatever the HTTP status. `OK` is *accepted*. Where there is no
+approved template for the purpose and language, nothing is sent: deferred as `credentials`.
+"""
+
+REPORT = """\
+## SMS through Aliyun: what reports say later
+
+`success` is *delivered*; anything else is *refused*, for the reason that `err_code` gives.
 """
 
 NETWORK = """\
@@ -169,6 +198,23 @@ def push() -> str:
     return table("Status", rows)
 
 
+def hooks() -> str:
+    statuses = (200, 202, 204, 302, 400, 401, 403, 404, 408, 410, 413, 422, 425, 429, 500, 502, 503, 504)
+    rows: list[tuple[str, Meaning]] = [(str(s), webhook.status_meaning(s, says_when=False)) for s in statuses]
+    return table("Status", [*rows, ("503 with Retry-After", webhook.status_meaning(503, says_when=True))])
+
+
+def aliyun() -> str:
+    rows: list[tuple[str, Meaning]] = [(f"`{code}`", CODES[code]) for code in sorted(CODES)]
+    rows += [("another `isv.` code", code_meaning("isv.x")), ("any other, or none", code_meaning(""))]
+    return table("Code", rows)
+
+
+def reports() -> str:
+    rows = [(f"`{code}`", (Outcome.REFUSED, reason)) for code, reason in sorted(REPORTS.items())]
+    return table("Code", [*rows, ("any other", (Outcome.REFUSED, Reason.UNDELIVERED))])
+
+
 def page() -> str:
     intro = INTRO.format(
         credentials=HOPELESS_AFTER[Reason.CREDENTIALS], error=HOPELESS_AFTER[Reason.PROVIDER_ERROR],
@@ -176,9 +222,9 @@ def page() -> str:
     )  # fmt: skip
     sections: list[tuple[str, Callable[[], str]]] = [
         (SMS, sms), (CALLBACKS, callbacks), (VOICE, voice_requests), (CALLS, calls),
-        (EMAIL, email), (BOUNCES, bounces), (PUSH, push),
+        (ALIYUN, aliyun), (REPORT, reports), (EMAIL, email), (BOUNCES, bounces), (PUSH, push), (HOOKS, hooks),
     ]  # fmt: skip
-    return "\n".join([intro, *(f"{words}\n{make()}" for words, make in sections), NETWORK])
+    return "\n".join([intro, *(f"{words}\n{make()}" for words, make in sections), CHAT, NETWORK])
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ async def _taken(http: aiohttp.ClientSession, providers: Sandbox, count: int) ->
 
 
 async def test_sigterm_drains_with_readers_attached(tmp_path: Path, providers: Sandbox) -> None:
-    """A reader of the live log, one that does not read, and a request that never ends do not keep it from exiting."""
+    """Readers of both streams, one that does not read, and a request that never ends do not keep it from exiting."""
     installed = await _installed(tmp_path / "data", providers)
     port = free_port()
     program = await Serve.start(_settings(installed, providers, port))
@@ -78,6 +78,9 @@ async def test_sigterm_drains_with_readers_attached(tmp_path: Path, providers: S
             reader = await http.get("/v1/log/stream", params={"since": "0"}, headers=_bearer(installed))
             assert reader.status == 200
             assert await reader.content.readline()
+            station = await http.get("/v1/live", headers=_bearer(installed))
+            assert station.status == 200
+            assert await station.content.readline()
             _, deaf = await asyncio.open_connection("127.0.0.1", port, limit=1)
             deaf.write(
                 b"GET /v1/log/stream?since=0 HTTP/1.1\r\nHost: x\r\n"
