@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import callbacks, cases, feed, health, problems, public, relays, warnings
+from api import callbacks, cases, feed, health, problems, providers, public, relays, warnings
 from api.auth import session_person
 from api.health import Meters
 from api.pages import i18n
@@ -52,7 +52,7 @@ def create_app(
     app.state.hub = hub
     app.state.closing = asyncio.Event()
     problems.install(app)
-    for router in (health.router, warnings.router, relays.router, cases.router, feed.router):
+    for router in (health.router, warnings.router, relays.router, cases.router, feed.router, providers.router):
         app.include_router(router)
     app.router.routes[0:0] = callbacks.routes
     app.include_router(public.router)

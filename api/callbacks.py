@@ -27,13 +27,24 @@ async def _signed_form(request: Request, s: Services) -> dict[str, str]:
         params = dict(parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=200))
     except ValueError as error:
         raise InvalidInput("callback.form", "The callback is no form.") from error
-    if s.sms_token is None:
-        raise NotFound("callback.off", "SMS is not configured here.")
+    tokens = _tokens(request, s)
     url = f"{s.public_url}{request.url.path}" + (f"?{request.url.query}" if request.url.query else "")
     signature = request.headers.get("x-twilio-signature", "")
-    if not verify_signature(s.sms_token, url, params, signature):
+    if not any(verify_signature(token, url, params, signature) for token in tokens):
         raise NotPermitted("callback.signature", "The signature is not the provider's.")
     return params
+
+
+def _tokens(request: Request, s: Services) -> list[str]:
+    """The secrets that a callback may be signed with: that of the provider that its address names. Without a name a
+    receipt is the first provider's; what people write may come from any, since its address is set at the provider."""
+    if not s.sms_tokens:
+        raise NotFound("callback.off", "SMS is not configured here.")
+    name = request.query_params.get("provider")
+    if name is not None:
+        return [s.sms_tokens[name]] if name in s.sms_tokens else []
+    everybody = list(s.sms_tokens.values())
+    return everybody if request.url.path.endswith("/inbound") else everybody[:1]
 
 
 async def inbound(request: Request) -> Response:
@@ -56,7 +67,8 @@ async def receipt(request: Request) -> Response:
     said = status_to_row(params)
     if said is not None:
         outcome, reason, ref = said
-        await s.receipts.record(shard_id, Row(index, outcome, 0, reason, ref))
+        provider = request.query_params.get("provider") or next(iter(s.sms_tokens))
+        await s.receipts.record(shard_id, Row(index, outcome, 0, reason, ref, None, provider))
     return Response(status_code=204)
 
 

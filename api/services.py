@@ -12,6 +12,7 @@ from api.desk import Desk
 from api.receipts import Receipts
 from api.registry import Registry
 from domain.ports import Clock, Log
+from notifiers.failover import Providers
 from notifiers.links import Links
 from projections.follower import Views
 
@@ -27,7 +28,8 @@ class Progress(Protocol):
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the routes work with. `sms_token` is the secret that the SMS provider signs callbacks with."""
+    """Everything the routes work with. `sms_tokens` are the secrets that the SMS providers sign callbacks with, by the
+    provider's name, the preferred one first."""
 
     log: Log
     views: Views
@@ -43,7 +45,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     alive: Callable[[], bool]
     checkpoint: Callable[[], str | None]
     metrics: CollectorRegistry
-    sms_token: str | None = None
+    sms_tokens: dict[str, str] = {}
+    providers: Providers = Providers()
 
     def __repr__(self) -> str:
         return f"Services({self.public_url})"

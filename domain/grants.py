@@ -35,6 +35,8 @@ class Action(StrEnum):
     HIERARCHY_WRITE = "hierarchy.write"
     GRANT_WRITE = "grant.write"
     LOG_READ = "log.read"
+    PROVIDER_READ = "provider.read"
+    RATE_WRITE = "rate.write"
 
 
 class GrantRole(StrEnum):
@@ -58,13 +60,25 @@ ALLOWED: dict[GrantRole, frozenset[Action]] = {
         Action.WARNING_CANCEL,
         Action.CASE_TASK,
         Action.PEOPLE_OPEN,
+        Action.PROVIDER_READ,
+        Action.RATE_WRITE,
     },
     GrantRole.COUNTY_OFFICER: _STATION | {Action.CASE_TASK, Action.PEOPLE_OPEN},
     GrantRole.STATION_HEAD: _STATION,
     GrantRole.LIAISON: _STATION,
-    GrantRole.AUDITOR: frozenset({Action.WARNING_READ, Action.RELAY_READ, Action.CASE_READ, Action.LOG_READ}),
+    GrantRole.AUDITOR: frozenset(
+        {Action.WARNING_READ, Action.RELAY_READ, Action.CASE_READ, Action.LOG_READ, Action.PROVIDER_READ}
+    ),
     GrantRole.ADMINISTRATOR: frozenset(
-        {Action.HIERARCHY_WRITE, Action.PEOPLE_WRITE, Action.GRANT_WRITE, Action.WARNING_READ, Action.RELAY_READ}
+        {
+            Action.HIERARCHY_WRITE,
+            Action.PEOPLE_WRITE,
+            Action.GRANT_WRITE,
+            Action.WARNING_READ,
+            Action.RELAY_READ,
+            Action.PROVIDER_READ,
+            Action.RATE_WRITE,
+        }
     ),
 }
 

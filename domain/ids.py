@@ -69,6 +69,10 @@ def rule_pack_stream(rule_pack_id: str) -> str:
     return f"rulepack-{rule_pack_id}"
 
 
+def rate_stream(provider: str) -> str:
+    return f"rate-{provider}"
+
+
 def command_stream(actor: str, idempotency_key: str) -> str:
     return f"command-{derived('command', actor, idempotency_key)}"
 

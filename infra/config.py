@@ -8,17 +8,46 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, StringConstraints, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from domain.errors import InvalidInput
+from domain.rates import FASTEST, LARGEST_BURST, SLOWEST
 
 PREFIX = "FENGHUO_"
 
 
-class SmsConfig(BaseModel):
+class Limited(BaseModel):
+    """What every provider of a channel may be given beside its account. Rates are tokens a second, for text messages
+    one a segment; the `sender_` ones are for the number that it sends from. `fenghuo rate set` changes them."""
+
+    name: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9-]{0,39})?$")
+    per_s: float | None = Field(default=None, ge=SLOWEST, le=FASTEST)
+    burst: int = Field(default=1, ge=1, le=LARGEST_BURST)
+    sender_per_s: float | None = Field(default=None, ge=SLOWEST, le=FASTEST)
+    sender_burst: int = Field(default=1, ge=1, le=LARGEST_BURST)
+
+
+class Charged(Limited):
+    """A provider that charges. `allowed_countries`: ISO 3166 regions (empty: all; `001`: numbers of no country).
+    `prices`: what a segment or a call costs, by the beginning of the number (`{"+86": 0.05, "": 0.1}`).
+    `spend_limit`: how much of `currency` a day, in UTC; the extreme lane is sent above it."""
+
+    allowed_countries: list[Annotated[str, StringConstraints(pattern=r"^([A-Z]{2}|001)$")]] = []
+    prices: dict[Annotated[str, StringConstraints(pattern=r"^(\+[0-9]{1,8})?$")], Annotated[float, Field(ge=0)]] = {}
+    spend_limit: float | None = Field(default=None, ge=0)
+    currency: str = Field(default="", max_length=8)
+
+    @model_validator(mode="after")
+    def _priced(self) -> Self:
+        if self.spend_limit is not None and not self.prices:
+            raise ValueError("a spend limit needs prices")
+        return self
+
+
+class SmsConfig(Charged):
     """The account at the SMS provider (Twilio's API)."""
 
     account_sid: str
@@ -28,7 +57,7 @@ class SmsConfig(BaseModel):
     concurrency: int = Field(default=64, ge=1, le=1000)
 
 
-class EmailConfig(BaseModel):
+class EmailConfig(Limited):
     """The mail server that takes our mail."""
 
     host: str
@@ -62,7 +91,9 @@ class Settings(BaseSettings):
     sandbox: bool = False
     ack_limit_s: int = Field(default=900, ge=1)
     sms: SmsConfig | None = None
+    sms_next: list[SmsConfig] = []  # asked in this order where the one before fails
     email: EmailConfig | None = None
+    email_next: list[EmailConfig] = []
     webpush: WebPushConfig | None = None
 
     @classmethod

@@ -29,12 +29,14 @@ from infra.engine.follower import Follower
 from infra.engine.planner import Planner
 from infra.engine.queue import ViewContacts, ViewQueue, ViewTexts
 from infra.engine.timekeeper import Timekeeper
+from infra.engine.tuner import Tuner
 from infra.log.mapper import EventMapper
 from infra.log.proof import Prover
 from infra.log.recorders import sqlite_log
 from infra.log.store import EventLog
 from infra.vault import FileVault
 from notifiers.channel import Notifier
+from notifiers.failover import Providers, providers_of
 from notifiers.links import Links
 from notifiers.worker import Worker
 from projections.follower import Views, sqlite_views
@@ -107,8 +109,15 @@ class Runtime:
     Only one may run on a data folder at a time: a lock on a file says so. Raises Unreachable where another runs.
     """
 
-    def __init__(self, stores: Stores, notifiers: dict[Channel, Notifier], public_url: str) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        notifiers: dict[Channel, Notifier],
+        public_url: str,
+        providers: Providers | None = None,
+    ) -> None:
         self.stores = stores
+        self.providers = providers or providers_of(notifiers.values())
         self.notifiers = notifiers
         self.links = Links(public_url, stores.vault.secret("links"))
         self.receipts = Receipts(stores.log)
@@ -131,12 +140,15 @@ class Runtime:
         self._lock = _hold(self.stores.folder / "running.lock")
         stores = self.stores
         await stores.catch_up()
+        tuner = Tuner(stores.views, stores.follower, self.providers)
+        tuner.restore(stores.clock.now())
         parts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "follower": stores.follower.run,
             "planner": Planner(stores.log, stores.views, stores.follower, stores.clock, self.queue.offer).run,
             "timekeeper": Timekeeper(stores.log, stores.views, stores.follower, stores.clock).run,
             "worker": self.worker.run,
             "prover": stores.prover.run,
+            "tuner": tuner.run,
         }
         self._tasks = [asyncio.create_task(_supervised(name, part), name=name) for name, part in parts.items()]
 

@@ -22,6 +22,7 @@ from infra.runtime import Runtime, Stores
 from infra.sandbox.push import SandboxPush
 from infra.sandbox.sms import SandboxSms
 from infra.sandbox.smtp import SandboxSmtp
+from notifiers.failover import providers_of
 
 GRACE_S = 10  # seconds that open requests get at the end
 SWITCH_S = 0.001  # the interpreter's lock changes hands this often: the views' thread must not hold up answers
@@ -101,7 +102,8 @@ async def serving(settings: Settings, stores: Stores) -> AsyncIterator[Serving]:
             port = int(listener.getsockname()[1])
             url = wiring.public_url(settings, port)
             meters = Meters()
-            runtime = Runtime(stores, wiring.counted(wiring.channels(pointed, stores), meters), url)
+            channels = wiring.channels(pointed, stores)
+            runtime = Runtime(stores, wiring.counted(channels, meters), url, providers_of(channels.values()))
             app = wiring.application(pointed, stores, runtime, meters)
             config = uvicorn.Config(
                 app,

@@ -14,11 +14,10 @@ from api.health import Meters
 from api.services import Services
 from domain.people import Channel
 from infra.config import Settings
+from infra.providers import email_channel, sms_channel, sms_tokens
 from infra.runtime import Runtime, Stores
 from notifiers.absent import AbsentNotifier
 from notifiers.channel import Delivery, Notifier, Rendered, Result
-from notifiers.email import EmailNotifier, EmailSettings
-from notifiers.sms import SmsNotifier, SmsSettings
 from notifiers.webpush import WebPushNotifier, WebPushSettings
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -32,32 +31,9 @@ def public_url(settings: Settings, port: int | None = None) -> str:
 def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:
     """The channels that the settings name, and a stand-in for each that they do not."""
     found: dict[Channel, Notifier] = {channel: AbsentNotifier(channel) for channel in Channel}
-    if settings.sms is not None:
-        sms = settings.sms
-        found[Channel.SMS] = SmsNotifier(
-            SmsSettings(
-                account_sid=sms.account_sid,
-                auth_token=sms.auth_token.get_secret_value(),
-                sender=sms.sender,
-                base_url=sms.base_url,
-                concurrency=sms.concurrency,
-            )
-        )
-    if settings.email is not None:
-        email = settings.email
-        found[Channel.EMAIL] = EmailNotifier(
-            EmailSettings(
-                host=email.host,
-                port=email.port,
-                sender=email.sender,
-                sender_name=email.sender_name,
-                tls=email.tls,
-                username=email.username,
-                password=email.password.get_secret_value(),
-                unsubscribe=email.unsubscribe,
-                connections=email.connections,
-            )
-        )
+    for made in (sms_channel(settings, stores.clock), email_channel(settings, stores.clock)):
+        if made is not None:
+            found[made.channel] = made
     if settings.webpush is not None:
         push = settings.webpush
         found[Channel.WEBPUSH] = WebPushNotifier(
@@ -76,9 +52,12 @@ class Counted:
 
     def __init__(self, notifier: Notifier, messages: Counter) -> None:
         self.channel = notifier.channel
-        self.chunk = notifier.chunk
         self._notifier = notifier
         self._messages = messages
+
+    @property
+    def chunk(self) -> int:
+        return self._notifier.chunk
 
     async def send(self, rendered: Rendered, deliveries: Sequence[Delivery]) -> list[Result]:
         results = await self._notifier.send(rendered, deliveries)
@@ -116,7 +95,8 @@ def services(settings: Settings, stores: Stores, runtime: Runtime, meters: Meter
         alive=lambda: runtime.alive,
         checkpoint=stores.prover.note,
         metrics=meters.registry,
-        sms_token=settings.sms.auth_token.get_secret_value() if settings.sms else None,
+        sms_tokens=sms_tokens(settings),
+        providers=runtime.providers,
     )
 
 
@@ -124,5 +104,6 @@ def application(settings: Settings, stores: Stores, runtime: Runtime, meters: Me
     """The HTTP application of a running installation."""
     meters = meters or Meters()
     meters.position.set_function(lambda: float(stores.log.last_position_now()))
+    meters.watch(runtime.providers)
     meters.lag.set_function(lambda: float(stores.log.last_position_now() - stores.views.position))
     return create_app(services(settings, stores, runtime, meters), meters)

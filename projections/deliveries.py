@@ -30,7 +30,7 @@ STOPPED = "stopped"
 
 class Deliveries(Projection):
     name = "deliveries"
-    code_version = 3
+    code_version = 4
 
     def __init__(self, generation: int = 0) -> None:
         super().__init__(generation)
@@ -65,6 +65,7 @@ class Deliveries(Projection):
             Column("reason", Text, nullable=False),
             Column("attempt", Integer, nullable=False),
             Column("provider_ref", Text, nullable=False),
+            Column("provider", Text, nullable=False),
             Column("retry_at", Utc),
             Column("doubt", Integer, nullable=False),  # 1 once an attempt was in doubt: the person may have it
             Column("position", Integer, nullable=False),
@@ -84,7 +85,7 @@ class Deliveries(Projection):
                 outcome=case((known, d.c.outcome), else_=bindparam("outcome")),
                 reason=case((known, d.c.reason), else_=bindparam("reason")),
                 doubt=case((bindparam("outcome") == Outcome.UNKNOWN.value, 1), else_=d.c.doubt),
-                **{name: bindparam(name) for name in ("attempt", "provider_ref", "retry_at", "position")},
+                **{name: bindparam(name) for name in ("attempt", "provider_ref", "provider", "retry_at", "position")},
             )
         )
         # A receipt says what became of a message that was accepted: it never undoes "delivered".
@@ -299,6 +300,7 @@ def _delivery_rows(event: ShardPlanned, position: int) -> list[dict[str, Any]]:
             "reason": "",
             "attempt": 0,
             "provider_ref": "",
+            "provider": "",
             "retry_at": None,
             "doubt": 0,
             "position": position,
@@ -332,6 +334,7 @@ def _recorded_values(shard_id: str, o: Any, position: int) -> dict[str, Any]:
         "reason": o.reason.value,
         "attempt": o.attempt,
         "provider_ref": o.provider_ref,
+        "provider": o.provider,
         "retry_at": o.retry_at,
         "position": position,
     }

@@ -43,11 +43,12 @@ from projections.directory import Directory
 from projections.inbox import Inbox
 from projections.plans import Plans
 from projections.projection import Projection
+from projections.rates import RateView
 from projections.timers import Timers
 from projections.tree import Tree
 from projections.warnings import Warnings
 
-VIEWS: tuple[type[Projection], ...] = (Directory, Warnings, Plans, Deliveries, Tree, Inbox, Timers, Cases)
+VIEWS: tuple[type[Projection], ...] = (Directory, Warnings, Plans, Deliveries, Tree, Inbox, Timers, Cases, RateView)
 P = TypeVar("P", bound=Projection)
 BATCH = 500  # events in one transaction
 Read = Callable[[int, int], Sequence[Recorded]]
@@ -143,6 +144,10 @@ class Views:
     @property
     def cases(self) -> Cases:
         return self._view(Cases)
+
+    @property
+    def rates(self) -> RateView:
+        return self._view(RateView)
 
     def names(self) -> list[str]:
         return sorted(self._current)

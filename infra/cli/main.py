@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from domain.errors import FenghuoError
-from infra.cli import cap, demo, log, registry, serve, warning
+from infra.cli import cap, demo, log, rate, registry, serve, warning
 from infra.cli.common import err
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ def main(
 
 app.add_typer(cap.app, name="cap")
 app.add_typer(warning.app, name="warning")
+app.add_typer(rate.app, name="rate")
 app.add_typer(log.log_app, name="log")
 app.add_typer(log.views_app, name="views")
 app.add_typer(registry.hierarchy_app, name="hierarchy")

@@ -16,6 +16,7 @@ import domain.commands
 import domain.grants
 import domain.people
 import domain.planning
+import domain.rates
 import domain.relays
 import domain.rulepacks
 import domain.shards

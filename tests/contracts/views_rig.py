@@ -19,12 +19,14 @@ sys.path.append(str(Path(__file__).parents[1] / "engine"))
 from house import EMAIL, NOW, SMS, House, actor, content, house, personal, phone_of
 
 from api.commands import Once
+from api.rates import Rates
 from domain.answers import Answer
 from domain.cases import ActionKind, Place
 from domain.events import Recorded
 from domain.grants import GrantRole, TokenKind
 from domain.outcomes import Outcome, Reason, Row
 from domain.people import Channel, Person, Role
+from domain.rates import Rate
 from domain.rulepacks import Level, standard
 from infra.clock import ManualClock
 
@@ -78,6 +80,9 @@ async def _registry(h: House) -> None:
     moved = Person(person_id="milan-it", node_id="milan", role=Role.CITIZEN, language="es", channels=(Channel.EMAIL,))
     await h.registry.register_people([(moved, personal("milan-it"))], admin)
     await h.registry.forget_person("village-zh", admin)
+    rates = Rates(h.stores.log, h.stores.views, h.stores.vault, h.clock, h.stores.new_id)
+    for sender, per_s in (("", 50.0), ("+15005550006", 1.0), ("", 20.0)):
+        await rates.set(actor("officer1"), "sms", sender, Rate(per_s, 2))
     await h.quiet()
 
 
@@ -85,6 +90,8 @@ async def _flood(h: House) -> None:
     """A red warning with everything that providers and people can do, cancelled in the end."""
     answers = h.notifiers[SMS].answers
     answers["milan-zh"] = [{"outcome": Outcome.DEFERRED, "reason": Reason.PROVIDER_BUSY}]
+    answers["madrid-es"] = [{"outcome": Outcome.ACCEPTED, "provider": "sms", "segments": 2, "cost": 90_000}]
+    answers["milan-head"] = [{"outcome": Outcome.ACCEPTED, "provider": "backup", "segments": 1, "cost": 45_000}]
     answers["milan-both"] = [{"outcome": Outcome.UNKNOWN, "reason": Reason.TIMEOUT}]
     answers["county1"] = [{"outcome": Outcome.REFUSED, "reason": Reason.BLOCKED}]
     flood = await h.told(Level.RED)

@@ -30,6 +30,7 @@ TOPICS = {
     "person.forgotten.v1": "domain.people.PersonForgotten",
     "person.registered.v1": "domain.people.PersonRegistered",
     "plan.made.v1": "domain.planning.PlanMade",
+    "rate.set.v1": "domain.rates.RateSet",
     "relay.acknowledged.v1": "domain.relays.RelayAcknowledged",
     "relay.assessed.v1": "domain.relays.RelayAssessed",
     "relay.delivered.v1": "domain.relays.RelayDelivered",

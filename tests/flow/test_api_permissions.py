@@ -96,6 +96,18 @@ async def _deliveries(town: Town) -> Asked:
     return "GET", f"/v1/warnings/{await _told(town)}/deliveries", None
 
 
+async def _providers(town: Town) -> Asked:
+    return "GET", "/v1/providers", None
+
+
+async def _rates(town: Town) -> Asked:
+    return "GET", "/v1/rates", None
+
+
+async def _rate(town: Town) -> Asked:
+    return "PUT", "/v1/rates/sms", {"per_s": 1000, "burst": 1000}
+
+
 RIGHTS: list[tuple[Callable[[Town], Awaitable[Asked]], str, tuple[str, ...]]] = [
     (_draft, "officer1", ("county1", "milan-head", "auditor1", "milan-zh")),
     (_revise, "officer2", ("county1",)),
@@ -112,6 +124,9 @@ RIGHTS: list[tuple[Callable[[Town], Awaitable[Asked]], str, tuple[str, ...]]] = 
     (_close, "county1", ("milan-head",)),
     (_log, "auditor1", ("officer1", "county1")),
     (_deliveries, "auditor1", ("county1", "milan-head")),
+    (_providers, "auditor1", ("county1", "milan-head")),
+    (_rates, "officer1", ("county1", "milan-head")),
+    (_rate, "officer2", ("county1", "auditor1", "milan-head")),
 ]
 
 

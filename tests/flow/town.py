@@ -247,10 +247,10 @@ def _mail(mail: Any) -> str:
 
 
 @asynccontextmanager
-async def town(folder: Path) -> AsyncIterator[Town]:
-    """A new town, running. At the end nobody may have got anything that was not expected."""
+async def town(folder: Path, **more: Any) -> AsyncIterator[Town]:
+    """A new town, running, with these settings. At the end nobody may have got anything that was not expected."""
     clock = ManualClock(NOW)
-    settings = Settings(data_dir=folder, port=0, sandbox=True)
+    settings = Settings(data_dir=folder, port=0, sandbox=True, **more)
     async with Stores(folder, clock) as stores, serving(settings, stores) as live:
         assert live.sandbox is not None
         async with httpx.AsyncClient(base_url=live.url, timeout=20) as http:
