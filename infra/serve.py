@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from api.health import Meters
 from domain.errors import Unreachable
 from infra import wiring
-from infra.config import EmailConfig, Settings, SmsConfig, WebPushConfig
+from infra.config import Charged, EmailConfig, Settings, SmsConfig, WebPushConfig
 from infra.runtime import Runtime, Stores
 from infra.sandbox.push import SandboxPush
 from infra.sandbox.sms import SandboxSms
@@ -56,7 +56,7 @@ class Sandbox(msgspec.Struct):
 
 @contextlib.asynccontextmanager
 async def sandboxed(settings: Settings) -> AsyncIterator[tuple[Settings, Sandbox | None]]:
-    """With `settings.sandbox`, starts the sandbox providers and points the settings at them."""
+    """With `settings.sandbox`, starts the sandbox providers and points the settings at them; rates and limits stay."""
     if not settings.sandbox:
         yield settings, None
         return
@@ -72,6 +72,7 @@ async def sandboxed(settings: Settings) -> AsyncIterator[tuple[Settings, Sandbox
                     auth_token=token,  # type: ignore[arg-type]
                     sender=sandbox.sms.number,
                     base_url=sandbox.sms.url,
+                    **(settings.sms.model_dump(include=set(Charged.model_fields)) if settings.sms else {}),
                 ),
                 "email": EmailConfig(host="127.0.0.1", port=sandbox.smtp.port, sender="duty@fao.example", tls="none"),
                 "webpush": WebPushConfig(contact="mailto:duty@fao.example", allowed_origins=[sandbox.push.url]),

@@ -15,7 +15,7 @@ import msgspec
 from domain.outcomes import Outcome, Reason
 from notifiers.channel import Result
 
-FAILURES = 5  # in a row, after which a provider is left alone
+OPENS_AFTER = 5  # in a row, after which a provider is left alone
 FIRST_S = 10.0  # seconds for which it is left alone the first time; doubles
 LONGEST_S = 300.0
 PROBE_S = 60.0  # seconds after which a probe without an answer is given up
@@ -81,7 +81,7 @@ class Breaker(msgspec.Struct):
                 continue
             self.failures += 1
             self.reason = result.reason
-            if self.failures >= FAILURES:
+            if self.failures >= OPENS_AFTER:
                 self._open(now)
 
     def _probed(self, results: list[Result], now: datetime) -> None:

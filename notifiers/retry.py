@@ -47,4 +47,5 @@ def next_try(
         wait = max(wait, retry_after_s)
     if wait >= (valid_until - now).total_seconds():  # before adding: no calendar holds what some providers ask for
         return None
-    return now + timedelta(seconds=wait)
+    at = now + timedelta(seconds=wait)
+    return at if at < valid_until else None

@@ -13,7 +13,7 @@ from domain.outcomes import Outcome, Reason
 from domain.people import Channel
 from domain.rates import Rate
 from infra.clock import ManualClock
-from notifiers.breaker import FAILURES, FIRST_S, Breaker, Pass, State
+from notifiers.breaker import FIRST_S, OPENS_AFTER, Breaker, Pass, State
 from notifiers.channel import Delivery, Rendered, Result
 from notifiers.failover import PROBE, FailoverNotifier, Provider
 from notifiers.limits import Budget, Limits
@@ -137,7 +137,7 @@ async def test_when_all_are_open_it_is_deferred_until_the_soonest_is_tried_again
 
 async def test_a_probe_that_is_cancelled_or_lost_does_not_close_the_door_for_ever() -> None:
     breaker = Breaker(since=NOW)
-    breaker.heard([Result(index=0, outcome=DOWN[0], reason=DOWN[1])] * FAILURES, NOW)
+    breaker.heard([Result(index=0, outcome=DOWN[0], reason=DOWN[1])] * OPENS_AFTER, NOW)
     later = NOW + timedelta(seconds=FIRST_S)
     assert [breaker.ask(NOW), breaker.ask(later), breaker.ask(later)] == [Pass.NONE, Pass.PROBE, Pass.NONE]
     assert breaker.ask(later + timedelta(minutes=1)) is Pass.PROBE
@@ -145,7 +145,7 @@ async def test_a_probe_that_is_cancelled_or_lost_does_not_close_the_door_for_eve
 
 async def test_a_clock_that_is_put_back_an_hour_does_not_keep_a_provider_shut_for_one() -> None:
     breaker = Breaker(since=NOW)
-    breaker.heard([Result(index=0, outcome=DOWN[0], reason=DOWN[1])] * FAILURES, NOW)
+    breaker.heard([Result(index=0, outcome=DOWN[0], reason=DOWN[1])] * OPENS_AFTER, NOW)
     assert breaker.state is State.OPEN
     assert breaker.ask(NOW - timedelta(hours=1)) is Pass.PROBE
 

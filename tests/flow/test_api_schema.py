@@ -91,7 +91,7 @@ class Running:
         case = await town.post("milan-head", "/v1/cases", {"node_id": "milan", "text": "走失"})
         await town.quiet()
         self.url, self.token = town.live.url, await town.token("officer1")
-        self.known = {"warning_id": warning_id, "node_id": "milan", "case_id": case.json()["id"]}
+        self.known = {"warning_id": warning_id, "node_id": "milan", "case_id": case.json()["id"], "provider": "email"}
 
 
 @pytest.fixture(scope="module")
