@@ -8,7 +8,6 @@ or when their station relays, or when it sleeps through its escalation.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 
 import msgspec
 
@@ -96,32 +95,58 @@ def plan(
     told: Iterable[Told], *, trigger_event_id: str, warning: WarningState, rule: LevelRule, purpose: Purpose
 ) -> list[ShardPlanned]:
     """Shards of at most 500, the same for the same people in any order. Nobody is in a plan twice over one channel."""
+    return list(
+        shards_of(in_order(told), trigger_event_id=trigger_event_id, warning=warning, rule=rule, purpose=purpose)
+    )
 
-    def key(t: Told) -> tuple[str, str, str, str]:
-        return (t.node_id, t.circle, t.channel, t.language)
 
-    shards: list[ShardPlanned] = []
-    unique = {(t.person_id, t.channel): t for t in sorted(told, key=lambda t: (key(t), t.person_id))}
-    for (node_id, circle, channel, language), group in groupby(
-        sorted(unique.values(), key=lambda t: (key(t), t.person_id)), key
-    ):
-        recipients = [t.person_id for t in group]
-        for n, start in enumerate(range(0, len(recipients), SHARD_SIZE)):
-            shards.append(
-                ShardPlanned(
-                    shard_id=derived("shard", trigger_event_id, node_id, circle, channel, language, str(n)),
-                    warning_id=warning.warning_id,
-                    node_id=node_id,
-                    circle=Circle(circle),
-                    purpose=purpose,
-                    channel=Channel(channel),
-                    language=language,
-                    lane=rule.lane,
-                    recipients=tuple(recipients[start : start + SHARD_SIZE]),
-                    valid_until=warning.content.expires_at,
-                )
-            )
-    return shards
+def in_order(told: Iterable[Told]) -> list[Told]:
+    """Each person once over a channel, in the order that `shards_of` needs."""
+
+    def key(t: Told) -> tuple[str, str, str, str, str]:
+        return (t.node_id, t.circle, t.channel, t.language, t.person_id)
+
+    return sorted({(t.person_id, t.channel): t for t in sorted(told, key=key)}.values(), key=key)
+
+
+def shards_of(
+    told: Iterable[Told], *, trigger_event_id: str, warning: WarningState, rule: LevelRule, purpose: Purpose
+) -> Iterator[ShardPlanned]:
+    """As `plan`, for people who come node by node and in the order of their ids, each once over a channel.
+
+    It holds no more than the shards of one node that are not full yet, so a million people take the memory of one node.
+    """
+    filling: dict[tuple[str, str, str, str], list[str]] = {}
+    numbers: dict[tuple[str, str, str, str], int] = {}
+
+    def shard(key: tuple[str, str, str, str]) -> ShardPlanned:
+        node_id, circle, channel, language = key
+        n = numbers[key] = numbers.get(key, -1) + 1
+        return ShardPlanned(
+            shard_id=derived("shard", trigger_event_id, *key, str(n)),
+            warning_id=warning.warning_id,
+            node_id=node_id,
+            circle=Circle(circle),
+            purpose=purpose,
+            channel=Channel(channel),
+            language=language,
+            lane=rule.lane,
+            recipients=tuple(filling.pop(key)),
+            valid_until=warning.content.expires_at,
+        )
+
+    node: str | None = None
+    for t in told:
+        if t.node_id != node:
+            yield from map(shard, list(filling))
+            numbers.clear()
+            node = t.node_id
+        key = (t.node_id, t.circle, t.channel, t.language)
+        people = filling.setdefault(key, [])
+        people.append(t.person_id)
+        if len(people) == SHARD_SIZE:
+            yield shard(key)
+    yield from map(shard, list(filling))
 
 
 def _told(person: Person, circle: Circle, rule: LevelRule) -> Iterator[Told]:

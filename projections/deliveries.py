@@ -26,6 +26,7 @@ from projections.projection import Bulk, Projection, Utc, add, upsert
 
 PLANNED = "planned"
 STOPPED = "stopped"
+PORTION = 5_000  # rows that are held before they are written: a batch of events may stand for many more
 
 
 class Deliveries(Projection):
@@ -111,12 +112,19 @@ class Deliveries(Projection):
             if isinstance(event, ShardPlanned):
                 shards[event.shard_id] = _shard_row(event, r.position)
                 new.extend(_delivery_rows(event, r.position))
+                if len(new) >= PORTION:
+                    add(db, self.deliveries, new)
+                    new = []
             elif isinstance(event, _SHARD_EVENTS):
                 row = shards.get(event.shard_id)
                 if row is not None:
                     _evolve_shard(row, r)
                 if isinstance(event, ChunkRecorded):
                     updates.extend((self._record, _recorded_values(event.shard_id, o, r.position)) for o in event.rows)
+                    if len(updates) >= PORTION:
+                        add(db, self.deliveries, new)
+                        _run_in_order(db, updates)
+                        new, updates = [], []
             elif isinstance(event, ReceiptsRecorded):
                 updates.extend((self._receipt, _receipt_values(event.shard_id, o, r.position)) for o in event.rows)
         if new:

@@ -24,6 +24,7 @@ from projections.projection import Json, Projection, Utc, upsert
 
 class Directory(Projection):
     name = "directory"
+    code_version = 2
 
     def __init__(self, generation: int = 0) -> None:
         super().__init__(generation)
@@ -52,7 +53,7 @@ class Directory(Projection):
             Column("channels", Text, nullable=False),
             Column("sealed", Json),
         )
-        Index(f"people_node_g{generation}", self.people.c.node_id)
+        Index(f"people_node_g{generation}", self.people.c.node_id, self.people.c.person_id)
         self.grants = self.table(
             "grants",
             Column("grant_id", Text, primary_key=True),
@@ -154,6 +155,24 @@ class Directory(Projection):
             query = select(self.people).where(p.node_id.in_(node_ids[start : start + 400]), then).order_by(p.person_id)
             for row in db.execute(query).mappings():
                 yield _person(row)
+
+    def audience_page(
+        self, db: Connection, node_id: str, as_of: int, *, after: str = "", limit: int = 2000
+    ) -> list[Person]:
+        """People at one node as of a log position, by id, after a given one: for nodes with more than fit in memory."""
+        p = self.people.c
+        query = (
+            select(p.person_id, p.node_id, p.role, p.language, p.channels)
+            .where(
+                p.node_id == node_id,
+                p.person_id > after,
+                p.from_position <= as_of,
+                or_(p.to_position.is_(None), p.to_position > as_of),
+            )
+            .order_by(p.person_id)
+            .limit(limit)
+        )
+        return [_person(row) for row in db.execute(query).mappings()]
 
     def sealed(self, db: Connection, person_ids: Sequence[str]) -> dict[str, Sealed]:
         """The latest sealed contact of each person; those unknown or forgotten are absent."""

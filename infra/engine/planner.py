@@ -7,11 +7,12 @@ shards are derived, so planning again writes nothing twice; `plan.made` takes th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection
 
 from domain import planning, relays, shards
 from domain.errors import FenghuoError, Refused, VersionConflict
@@ -22,6 +23,7 @@ from domain.planning import PlanMade, Told
 from domain.ports import Append, Clock, Origin
 from domain.rulepacks import LevelRule
 from domain.shards import Purpose, ShardPlanned
+from domain.stations import Hierarchy
 from domain.warnings import Status, WarningState
 from infra.engine.follower import Follower
 from infra.log.store import EventLog
@@ -29,7 +31,8 @@ from projections.follower import Views
 
 _log = structlog.get_logger("fenghuo.planner")
 
-APPEND_EVENTS = 200  # appends of one plan go to the log in portions of this many events
+APPEND_EVENTS = 100  # appends of one plan go to the log in portions of this many events
+PAGE = 2_000  # people read at a time
 ENDS = ("updated", "cancelled")  # triggers after which nothing more of the warning is sent
 SETTLE_S = 120.0  # how long a cancellation waits for the answers to what was being sent
 
@@ -110,17 +113,19 @@ class Planner:
         )
         if trigger["kind"] in ENDS:
             await self._stop_sending(trigger["warning_id"], origin)
-        appends, made, position = await asyncio.to_thread(self._made, trigger)
-        appends.append(Append(plan_stream(trigger["event_id"]), 0, [made]))  # last: it says that all before it is there
-        for start in range(0, len(appends), APPEND_EVENTS):
-            await self._append_new(appends[start : start + APPEND_EVENTS], origin)
+        portions = self._portions(trigger)
+        made: PlanMade | None = None
+        while appends := await asyncio.to_thread(next, portions, None):
+            await self._append_new(appends, origin)
+            made = appends[-1].events[-1] if isinstance(appends[-1].events[-1], PlanMade) else None
+        assert made is not None
         _log.info(
             "planned",
             trigger=trigger["kind"],
             warning_id=trigger["warning_id"],
             shards=made.shards,
             recipients=made.recipients,
-            as_of=position,
+            as_of=made.as_of,
         )
 
     def _rules(self, warning_id: str) -> str | None:
@@ -139,82 +144,94 @@ class Planner:
                 except VersionConflict:
                     continue
 
-    def _made(self, trigger: dict[str, Any]) -> tuple[list[Append], PlanMade, int]:
-        """Reads the audience as of the trigger and works out the plan. In a thread of its own."""
+    def _portions(self, trigger: dict[str, Any]) -> Iterator[list[Append]]:
+        """The plan, as appends of at most APPEND_EVENTS events; last `plan.made`, which says that all before is there.
+
+        Reads the audience as of the trigger page by page, so that a plan takes the same memory for any number of
+        people. Each step is taken in a thread, of which it may be another one each time.
+        """
         as_of = int(trigger["position"])
+        tally = _Tally()
         with self._views.reading() as db:
             row = self._views.warnings.one(db, trigger["warning_id"])
             if row is None:
                 raise Refused("plan.no_warning", "The warning of this plan is not in the views.")
             warning = self._views.warnings.state(db, trigger["warning_id"])
-            if row["released_at"] is None:  # a draft was withdrawn: it reached nobody
-                return [], _nobody(trigger, as_of), as_of
             pack = self._views.directory.rule_pack_by_id(db, row["rule_pack_id"])
+            hierarchy = self._views.directory.hierarchy(db)
+        if row["released_at"] is not None:  # else a draft was withdrawn: it reached nobody
             if warning is None or pack is None:
                 raise Refused("plan.no_rules", "The rule pack of the release is not in the views.")
             rule = pack.levels[warning.content.level]
             ended = warning.status is not Status.RELEASED and trigger["kind"] not in ENDS
-            nodes: list[str] = []
-            told: list[Told] = []
-            audience: list[Person] = []
-            if not ended:
-                nodes, audience, told = self._told(db, trigger, warning, rule, as_of)
-        purpose = {"cancelled": Purpose.CANCEL, "escalated": Purpose.ESCALATION}.get(trigger["kind"], Purpose.NOTICE)
-        planned = planning.plan(told, trigger_event_id=trigger["event_id"], warning=warning, rule=rule, purpose=purpose)
-        appends = [
-            Append(
-                relay_stream(warning.warning_id, node_id),
-                0,
-                relays.open_relay(
-                    None, warning_id=warning.warning_id, node_id=node_id, at=row["released_at"], rule=rule
-                ),
+            nodes, pages = ([], ()) if ended else self._told(hierarchy, trigger, warning, rule, as_of)
+            yield from _in_portions(_relays(warning, nodes, row["released_at"], rule))
+            purpose = {"cancelled": Purpose.CANCEL, "escalated": Purpose.ESCALATION}.get(
+                trigger["kind"], Purpose.NOTICE
             )
-            for node_id in nodes
-        ]
-        appends += [Append(shard_stream(shard.shard_id), 0, [shard]) for shard in planned]
-        unreachable: dict[str, int] = {}
-        for person in audience:
-            if not person.channels:
-                unreachable[person.node_id] = unreachable.get(person.node_id, 0) + 1
+            planned = planning.shards_of(
+                tally.told(pages), trigger_event_id=trigger["event_id"], warning=warning, rule=rule, purpose=purpose
+            )
+            yield from _in_portions(Append(shard_stream(shard.shard_id), 0, [shard]) for shard in tally.shards(planned))
         made = PlanMade(
             trigger_event_id=trigger["event_id"],
-            warning_id=warning.warning_id,
+            warning_id=trigger["warning_id"],
             as_of=as_of,
-            shards=len(planned),
-            recipients=len({t.person_id for t in told}),
-            unreachable=unreachable,
+            shards=tally.count,
+            recipients=tally.recipients,
+            unreachable=tally.unreachable,
         )
-        return appends, made, as_of
+        yield [Append(plan_stream(trigger["event_id"]), 0, [made])]
 
     def _told(
-        self, db: Connection, trigger: dict[str, Any], warning: WarningState, rule: LevelRule, as_of: int
-    ) -> tuple[list[str], list[Person], list[Told]]:
-        """(nodes to open relays for, all those who are meant, by which channels they are told)."""
-        directory = self._views.directory
-        hierarchy = directory.hierarchy(db)
+        self, hierarchy: Hierarchy, trigger: dict[str, Any], warning: WarningState, rule: LevelRule, as_of: int
+    ) -> tuple[list[str], Iterable[tuple[list[Person], list[Told]]]]:
+        """(nodes to open relays for, pages of those who are meant and of by which channels they are told).
 
-        def at(nodes: Sequence[str]) -> list[Person]:
-            return list(directory.audience(db, nodes, as_of))
-
+        Pages come node by node and by the ids of people, as `planning.shards_of` needs them.
+        """
         match trigger["kind"]:
             case "released":
                 nodes = planning.concerned(warning.content.target, hierarchy)
-                everybody = at(nodes)
-                staff, people = list(planning.staff_told(everybody, rule)), list(planning.people_told(everybody, rule))
-                told = staff + people if rule.direct else staff
-                meant = [p for p in everybody if planning.is_staff(p) or rule.direct]
-                return nodes, meant, told
+                return nodes, self._released(nodes, rule, as_of)
             case "passed" if not rule.direct:
-                everybody = [p for p in at([trigger["node_id"]]) if not planning.is_staff(p)]
-                return [], everybody, list(planning.people_told(everybody, rule))
+                return [], self._passed(trigger["node_id"], rule, as_of)
             case "escalated" if trigger["action"] == "deputy":
-                return [], [], list(planning.deputies_told(at([trigger["node_id"]]), rule))
+                page = [p for people in self._at([trigger["node_id"]], as_of) for p in people]
+                return [], [([], planning.in_order(planning.deputies_told(page, rule)))]
             case "escalated" if trigger["action"] == "parent":
                 parent = hierarchy.nodes[trigger["node_id"]].parent
-                return [], [], list(planning.staff_told(at([parent]), rule)) if parent else []
+                page = [p for people in self._at([parent] if parent else [], as_of) for p in people]
+                return [], [([], planning.in_order(planning.staff_told(page, rule)))]
             case "cancelled":
-                return [], [], self._views.deliveries.reached(db, warning.warning_id)
-        return [], [], []
+                with self._views.reading() as db:
+                    return [], [([], planning.in_order(self._views.deliveries.reached(db, warning.warning_id)))]
+        return [], ()
+
+    def _released(self, nodes: Sequence[str], rule: LevelRule, as_of: int) -> Iterator[tuple[list[Person], list[Told]]]:
+        for page in self._at(nodes, as_of):
+            told = list(planning.staff_told(page, rule))
+            if rule.direct:
+                told += planning.people_told(page, rule)
+            yield [p for p in page if planning.is_staff(p) or rule.direct], told
+
+    def _passed(self, node_id: str, rule: LevelRule, as_of: int) -> Iterator[tuple[list[Person], list[Told]]]:
+        for page in self._at([node_id], as_of):
+            people = [p for p in page if not planning.is_staff(p)]
+            yield people, list(planning.people_told(people, rule))
+
+    def _at(self, nodes: Sequence[str], as_of: int) -> Iterator[list[Person]]:
+        """Who is at these nodes as of a position, in pages that are never of two nodes."""
+        for node_id in nodes:
+            after = ""
+            while True:
+                with self._views.reading() as db:
+                    page = self._views.directory.audience_page(db, node_id, as_of, after=after, limit=PAGE)
+                if page:
+                    yield page
+                    after = page[-1].person_id
+                if len(page) < PAGE:
+                    break
 
     async def _stop_sending(self, warning_id: str, origin: Origin) -> None:
         """Ends what is still being sent, so that "those reached" is a fact before they are told."""
@@ -243,10 +260,36 @@ class Planner:
             return wait, self._views.deliveries.unfinished(db, warning_id)
 
 
-def _nobody(trigger: dict[str, Any], as_of: int) -> PlanMade:
-    return PlanMade(
-        trigger_event_id=trigger["event_id"], warning_id=trigger["warning_id"], as_of=as_of, shards=0, recipients=0
-    )
+class _Tally:
+    """Counts what goes by while a plan is made."""
+
+    def __init__(self) -> None:
+        self.count = self.recipients = 0
+        self.unreachable: dict[str, int] = {}
+
+    def told(self, pages: Iterable[tuple[list[Person], list[Told]]]) -> Iterator[Told]:
+        for meant, told in pages:
+            for person in meant:
+                if not person.channels:
+                    self.unreachable[person.node_id] = self.unreachable.get(person.node_id, 0) + 1
+            self.recipients += len({t.person_id for t in told})
+            yield from told
+
+    def shards(self, planned: Iterable[ShardPlanned]) -> Iterator[ShardPlanned]:
+        for shard in planned:
+            self.count += 1
+            yield shard
+
+
+def _relays(warning: WarningState, nodes: Sequence[str], at: datetime, rule: LevelRule) -> Iterator[Append]:
+    for node_id in nodes:
+        opened = relays.open_relay(None, warning_id=warning.warning_id, node_id=node_id, at=at, rule=rule)
+        yield Append(relay_stream(warning.warning_id, node_id), 0, opened)
+
+
+def _in_portions(appends: Iterator[Append]) -> Iterator[list[Append]]:
+    while portion := list(islice(appends, APPEND_EVENTS)):
+        yield portion
 
 
 def _stop(state: shards.Shard | None) -> list[Event]:
