@@ -24,7 +24,7 @@ from tests.bench.figures import Figure
 from tests.bench.rig import SECOND, content, drafted, folder, populate
 
 BULK, EXTREME = 100_000, 500
-WARNINGS = 20
+WARNINGS, LEAST = 20, 5  # measured, where the bulk lasts so long
 PER_STATION = 500
 ANSWER_S = 0.02  # a provider's answer
 IN_FLIGHT = 64
@@ -77,16 +77,22 @@ async def extreme_first_send() -> Figure:
                 alone = [await _extreme(runtime, channel, n) for n in range(WARNINGS)]
                 await _start_bulk(runtime, channel, stations)
                 began, before = time.perf_counter(), channel.normal
-                loaded = [await _extreme(runtime, channel, n) for n in range(WARNINGS)]
-                if channel.normal >= bulk:
-                    raise RuntimeError("the bulk was over before the extreme warnings were; take a larger one")
+                loaded: list[tuple[float, float]] = []
+                while len(loaded) < WARNINGS:
+                    run = await _extreme(runtime, channel, len(loaded))
+                    if channel.normal >= bulk:
+                        break  # what was measured without the load all the way does not count
+                    loaded.append(run)
+                if len(loaded) < LEAST:
+                    raise RuntimeError(f"the bulk was over after {len(loaded)} extreme warnings; take a larger one")
                 rate = (channel.normal - before) / (time.perf_counter() - began)
             finally:
                 await runtime.stop(drain_s=5)
     first_alone, first_loaded = (_p99([first for first, _ in runs]) * 1000 for runs in (alone, loaded))
     fast_alone, fast_loaded = (statistics.median(rate for _, rate in runs) for runs in (alone, loaded))
     sys.stderr.write(
-        f"lane: first send p99 {first_alone:.0f} ms alone, {first_loaded:.0f} ms under load (goal {GOAL_MS:.0f});"
+        f"lane: {len(loaded)} of {WARNINGS} warnings under load;"
+        f" first send p99 {first_alone:.0f} ms alone, {first_loaded:.0f} ms under load (goal {GOAL_MS:.0f});"
         f" {EXTREME} recipients at {fast_alone:,.0f}/s alone, {fast_loaded:,.0f}/s under load:"
         f" {fast_loaded / fast_alone:.2f} (goal 0.8); meanwhile {rate:,.0f}/s of the bulk\n"
     )
