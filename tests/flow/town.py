@@ -191,6 +191,8 @@ class Town:
                 return [message.body for message in self.sandbox.sms.sent_to(phone_of(person_id))]
             case Channel.EMAIL:
                 return [_mail(mail.parsed()) for mail in self.sandbox.smtp.sent_to(mail_of(person_id))]
+        if channel is not Channel.WEBPUSH:
+            return []
         name = self.push.get(person_id)
         return [
             "{title}\n{body}\n{url}".format_map(m.data()) for m in self.sandbox.push.messages if m.subscription == name
