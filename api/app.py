@@ -20,6 +20,7 @@ from api import (
     people,
     preview,
     problems,
+    providers,
     public,
     reach,
     relays,
@@ -86,6 +87,7 @@ def create_app(
         reach.router,
         roster.router,
         feeds_router,
+        providers.router,
         feed.router,
         live.router,
     ):

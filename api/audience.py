@@ -7,12 +7,11 @@ stays are opened only where the expression asks where people are, and nothing of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection
 
 from domain import audience, planning
 from domain.errors import InvalidInput
@@ -22,6 +21,8 @@ from domain.warnings import Target
 from domain.whereabouts import Stay, opened
 from projections.follower import Views
 
+PAGE = 2_000  # people read at a time
+NODES = 400  # nodes asked for at a time
 MAX_JSON_DEPTH = 40  # of an expression as JSON: 8 terms deep, and then some that only make it unreadable
 
 
@@ -45,40 +46,67 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Asked:
-    """One question at one moment: the views' connection, a log position, and the time that "now" means in it."""
+    """One question at one moment: the views as of a log position, and the time that "now" means in it.
 
-    def __init__(self, views: Views, db: Connection, vault: Vault, as_of: int, now: datetime) -> None:
-        self.views, self.db, self.as_of = views, db, as_of
-        self.hierarchy = views.directory.hierarchy(db)
+    Each answer reads the views anew, in pages where it is long: as of a position they always say the same.
+    """
+
+    def __init__(self, views: Views, vault: Vault, as_of: int, now: datetime) -> None:
+        self.views, self.as_of = views, as_of
+        with views.reading() as db:
+            self.hierarchy = views.directory.hierarchy(db)
         self._vault, self._now = vault, now
         self._stays: dict[str, list[Stay]] = {}
 
-    def at(self, nodes: Sequence[str]) -> list[Person]:
+    def pages(self, nodes: Sequence[str], roles: Collection[Role] | None = None) -> Iterator[list[Person]]:
+        """Everybody at these nodes (in these roles, where any are named), node by node and by their ids."""
+        for start in range(0, len(nodes), NODES):
+            waiting = sorted(nodes[start : start + NODES])
+            after = ""
+            while waiting:
+                asked = waiting[:1] if after else waiting  # a node cut by a page comes to its end alone
+                with self.views.reading() as db:
+                    page = self.views.directory.audience_page(
+                        db, asked, self.as_of, after=after, limit=PAGE, roles=roles
+                    )
+                if page:
+                    yield page
+                if len(page) == PAGE:
+                    waiting = waiting[waiting.index(page[-1].node_id) :]
+                    after = page[-1].person_id
+                else:
+                    waiting, after = waiting[len(asked) :], ""
+
+    def at(self, nodes: Sequence[str], roles: Collection[Role] | None = None) -> list[Person]:
         """Everybody at these nodes, without the contact points that lead nowhere."""
-        return self.living(list(self.views.directory.audience(self.db, nodes, self.as_of)))
+        return [person for page in self.pages(nodes, roles) for person in self.living(page)]
 
     def living(self, people: list[Person]) -> list[Person]:
         """The people without the contact points that lead nowhere."""
-        dead = self.views.contact_points.unreachable(self.db, [person.person_id for person in people], self.as_of)
+        with self.views.reading() as db:
+            dead = self.views.contact_points.unreachable(db, [person.person_id for person in people], self.as_of)
         return list(planning.without(people, dead)) if dead else people
 
-    def chosen(self, target: Target) -> tuple[list[str], list[Person]]:
-        """(the nodes that a warning goes through, parents first; their staff and the people who are meant).
+    def chosen(self, target: Target) -> tuple[list[str], Iterator[list[Person]]]:
+        """(the nodes that a warning goes through, parents first; pages of their staff and the people who are meant).
 
         With an audience the nodes are those at which people who match are registered, and the offices above them.
         """
         nodes = planning.concerned(target, self.hierarchy)
-        everybody = list(self.views.directory.audience(self.db, nodes, self.as_of))
         if target.audience is None:
-            return nodes, everybody
-        matching = {person.person_id: person for person in self.matching(target, everybody)}
-        nodes = planning.concerned_by((person.node_id for person in matching.values()), nodes, self.hierarchy)
-        through = frozenset(nodes)
-        return nodes, [
-            person
-            for person in everybody
-            if person.node_id in through and (planning.is_staff(person) or person.person_id in matching)
-        ]
+            return nodes, self.pages(nodes)
+        matching: set[str] = set()
+        at: set[str] = set()
+        for page in self.pages(nodes):
+            for person in self.matching(target, page):
+                matching.add(person.person_id)
+                at.add(person.node_id)
+            self._stays.clear()
+        nodes = planning.concerned_by(at, nodes, self.hierarchy)
+        return nodes, (
+            [person for person in page if planning.is_staff(person) or person.person_id in matching]
+            for page in self.pages(nodes)
+        )
 
     def matching(self, target: Target, people: Sequence[Person]) -> list[Person]:
         """Those of the people who match the target's audience; all of them, where it has none."""
@@ -92,7 +120,10 @@ class Asked:
         return [person for person in people if matches(person, self._stays.get(person.person_id, ()))]
 
     def count(self, target: Target) -> Counts:
-        nodes, everybody = self.chosen(target)
+        nodes, pages = self.chosen(target)
+        everybody = [person for page in pages for person in page]
+        if target.audience is not None and audience.needs_stays(target.audience):
+            self._open([person.person_id for person in everybody])
         people = [p for p in everybody if not planning.is_staff(p) and p.role is not Role.AUDITOR]
         where = audience.whereabouts(self.hierarchy, self._now)
         return Counts(
@@ -109,7 +140,8 @@ class Asked:
 
     def _open(self, person_ids: Sequence[str]) -> None:
         """The stays of these people, opened. Those of people who were forgotten stay closed: they count by node."""
-        sealed = self.views.whereabouts.of(self.db, person_ids, self.as_of)
+        with self.views.reading() as db:
+            sealed = self.views.whereabouts.of(db, person_ids, self.as_of)
         boxes = [(person_id, box) for person_id, some in sealed.items() for box in some]
         for (person_id, _), fields in zip(boxes, self._vault.open_all([box for _, box in boxes]), strict=True):
             if fields is not None:
@@ -120,9 +152,8 @@ def count(views: Views, vault: Vault, target: Target, now: datetime) -> Counts:
     """How many people a target has as the views stand. Raises InvalidInput for an expression that means nothing."""
     if target.audience is not None:
         audience.check(target.audience)
-    as_of = views.position  # before the connection, which then knows at least as much
-    with views.reading() as db:
-        return Asked(views, db, vault, as_of, now).count(target)
+    as_of = views.position
+    return Asked(views, vault, as_of, now).count(target)
 
 
 def expression_of(given: Any) -> audience.Audience:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hmac
 import re
+from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
@@ -36,26 +37,39 @@ def place(request: Request) -> tuple[str, int]:
     return shard_id, index
 
 
-async def signed_form(request: Request, s: Services, token: str | None) -> dict[str, str]:
-    """The form of a callback that was signed with `token`. Raises NotPermitted for any other."""
+async def signed_form(request: Request, s: Services, tokens: Sequence[str]) -> dict[str, str]:
+    """The form of a callback that was signed with one of `tokens`. Raises NotPermitted for any other."""
     body = await limited(request, MAX_FORM)
     try:
         params = dict(parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=200))
     except ValueError as error:
         raise InvalidInput("callback.form", "The callback is no form.") from error
-    if token is None:
-        raise NotFound("callback.off", "This channel is not configured here.")
     url = f"{s.public_url}{request.url.path}" + (f"?{request.url.query}" if request.url.query else "")
     signature = request.headers.get("x-twilio-signature", "")
-    if not verify_signature(token, url, params, signature):
+    if not any(verify_signature(token, url, params, signature) for token in tokens):
         raise NotPermitted("callback.signature", "The signature is not the provider's.")
     return params
+
+
+def sms_tokens(request: Request, s: Services) -> list[str]:
+    """The secrets that a callback may be signed with: that of the provider that its address names. Without a name a
+    receipt is the first provider's; what people write may come from any, since its address is set at the provider.
+
+    Raises NotFound where there is no SMS provider.
+    """
+    if not s.sms_tokens:
+        raise NotFound("callback.off", "SMS is not configured here.")
+    name = request.query_params.get("provider")
+    if name is not None:
+        return [s.sms_tokens[name]] if name in s.sms_tokens else []
+    everybody = list(s.sms_tokens.values())
+    return everybody if request.url.path.endswith("/inbound") else everybody[:1]
 
 
 async def inbound(request: Request) -> Response:
     """An SMS that somebody sent to us."""
     s = services(request)
-    params = await signed_form(request, s, s.sms_token)
+    params = await signed_form(request, s, sms_tokens(request, s))
     reply = {"phone": params.get("From", ""), "text": params.get("Body", "")[:2000]}
     answer = await s.desk.reply(**reply, provider_ref=params.get("MessageSid", ""))
     if answer is None and await s.progress.reached(await s.log.last_position()):
@@ -68,11 +82,12 @@ async def receipt(request: Request) -> Response:
     """What became of a message."""
     s = services(request)
     shard_id, index = place(request)
-    params = await signed_form(request, s, s.sms_token)
+    params = await signed_form(request, s, sms_tokens(request, s))
     said = status_to_row(params)
     if said is not None:
         outcome, reason, ref = said
-        await s.receipts.record(shard_id, Row(index, outcome, 0, reason, ref))
+        provider = request.query_params.get("provider") or next(iter(s.sms_tokens))
+        await s.receipts.record(shard_id, Row(index, outcome, 0, reason, ref, None, provider))
     return Response(status_code=204)
 
 

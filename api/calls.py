@@ -29,10 +29,17 @@ from notifiers.voice import by_machine, call_to_row
 KEYS = {"1": Answer.SAFE, "2": Answer.HELP}
 
 
+def _tokens(s: Services) -> list[str]:
+    """The secret that callbacks about calls are signed with. Raises NotFound where there are no calls."""
+    if s.voice_token is None:
+        raise NotFound("callback.off", "Calls are not configured here.")
+    return [s.voice_token]
+
+
 async def speak(request: Request) -> Response:
     """Somebody, or their mailbox, picked up: what the call says."""
     s, (shard_id, index) = services(request), place(request)
-    params = await signed_form(request, s, s.voice_token)
+    params = await signed_form(request, s, _tokens(s))
     plan = await _plan(s, shard_id, index)
     said = await s.texts.rendered(plan)
     if plan.purpose is Purpose.CANCEL or by_machine(params):
@@ -43,7 +50,7 @@ async def speak(request: Request) -> Response:
 async def key(request: Request) -> Response:
     """A key, or the lack of one."""
     s, (shard_id, index) = services(request), place(request)
-    params = await signed_form(request, s, s.voice_token)
+    params = await signed_form(request, s, _tokens(s))
     plan = await _plan(s, shard_id, index)
     words = spoken.words((await s.texts.rendered(plan)).voice_language)
     pressed, call = params.get("Digits", "")[:8], params.get("CallSid", "")[:48]
@@ -75,7 +82,7 @@ async def key(request: Request) -> Response:
 async def ended(request: Request) -> Response:
     """How the call ended."""
     s, (shard_id, index) = services(request), place(request)
-    said = call_to_row(await signed_form(request, s, s.voice_token))
+    said = call_to_row(await signed_form(request, s, _tokens(s)))
     if said is not None:
         outcome, reason, ref = said
         await s.receipts.record(shard_id, Row(index, outcome, 0, reason, ref))

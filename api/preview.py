@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from api.audience import Asked
 from api.auth import A, S
 from api.services import Services
-from api.told import at_relay, at_release, holders, left_out
+from api.told import Pages, at_relay, at_release, holders, left_out
 from api.warnings import visible
 from domain import planning
 from domain.errors import NotFound, Refused
@@ -179,12 +179,12 @@ def preview(
             raise Refused("warning.not_a_draft", f"The warning is {warning.status}; a preview is of a draft.")
         as_of = views.position
         rule = pack.levels[warning.content.level]
-        hierarchy = views.directory.hierarchy(db)
-        asked = Asked(views, db, vault, as_of, now)
-        at_once = at_release(asked, warning, rule)
-        on_relay = at_relay(asked, at_once.nodes, warning.content.target, rule)
-        plans = [_plan(meant.told, warning, rule) for meant in (at_once, on_relay)]
-        difference = _difference(asked, warning, [*at_once.told, *on_relay.told])
+    asked = Asked(views, vault, as_of, now)
+    release = at_release(asked, warning, rule)
+    relay = at_relay(asked, release.nodes, warning.content.target, rule)
+    (at_once, told_at_once), (on_relay, told_on_relay) = _all(release.pages), _all(relay.pages)
+    plans = [_plan(told, warning, rule) for told in (told_at_once, told_on_relay)]
+    difference = _difference(asked, warning, [*told_at_once, *told_on_relay])
     shards = [*plans[0], *plans[1]]
     said = _rendered(warning, shards, rule, now, links)
     return Preview(
@@ -197,14 +197,24 @@ def preview(
         sandboxed=warning.sandboxed,
         correction=warning.correction,
         phases=[
-            _phase("at_once", plans[0], at_once.people, hierarchy),
-            _phase("on_relay", plans[1], on_relay.people, hierarchy),
+            _phase("at_once", plans[0], at_once, asked.hierarchy),
+            _phase("on_relay", plans[1], on_relay, asked.hierarchy),
         ],
         difference=difference,
         text_messages=_text_messages(shards, said),
         cost=_cost(views, vault, prices, shards, said),
         samples=[_sample(*kind, said[kind[1], kind[2]]) for kind in _kinds(shards)],
     )
+
+
+def _all(pages: Pages) -> tuple[list[Person], list[Told]]:
+    """(everybody who is meant, everybody who is told)."""
+    meant: list[Person] = []
+    everybody: list[Told] = []
+    for people, told in pages:
+        meant += people
+        everybody += told
+    return meant, everybody
 
 
 def _plan(told: Iterable[Told], warning: WarningState, rule: LevelRule) -> list[ShardPlanned]:
@@ -252,10 +262,11 @@ def _phase(
 
 
 def _difference(asked: Asked, warning: WarningState, told: Sequence[Told]) -> Difference | None:
-    before = asked.views.warnings.state(asked.db, warning.updates) if warning.updates else None
-    if before is None:
-        return None
-    had = {t.person_id for t in holders(asked.views, asked.db, before.warning_id)}
+    with asked.views.reading() as db:
+        before = asked.views.warnings.state(db, warning.updates) if warning.updates else None
+        if before is None:
+            return None
+        had = {t.person_id for t in holders(asked.views, db, before.warning_id)}
     over = {t.person_id for t in left_out(asked, before.warning_id, warning)}
     return Difference(
         updates=before.warning_id,

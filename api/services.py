@@ -16,6 +16,7 @@ from api.reachability import Reachability
 from api.receipts import Receipts
 from api.registry import Registry
 from domain.ports import Clock, Log
+from notifiers.failover import Providers
 from notifiers.links import Links
 from notifiers.prices import Prices
 from notifiers.worker import Texts
@@ -44,8 +45,9 @@ class Progress(Protocol):
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the routes work with. `sms_token` is the secret that the SMS provider signs callbacks with,
-    `voice_token` that for calls, `aliyun_secret` the one that stands in the path of Aliyun's reports.
+    """Everything the routes work with. `sms_tokens` are the secrets that the SMS providers sign callbacks with, by the
+    provider's name, the preferred one first; `voice_token` is that for calls, `aliyun_secret` the one that stands in
+    the path of Aliyun's reports.
     """
 
     log: Log
@@ -67,10 +69,11 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     alive: Callable[[], bool]
     checkpoint: Callable[[], str | None]
     metrics: CollectorRegistry
-    sms_token: str | None = None
     prices: Prices = Prices()
     voice_token: str | None = None
     aliyun_secret: str | None = None
+    sms_tokens: dict[str, str] = {}
+    providers: Providers = Providers()
 
     def __repr__(self) -> str:
         return f"Services({self.public_url})"

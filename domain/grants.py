@@ -38,6 +38,8 @@ class Action(StrEnum):
     GRANT_WRITE = "grant.write"
     LOG_READ = "log.read"
     REACH_TEST = "reach.test"
+    PROVIDER_READ = "provider.read"
+    RATE_WRITE = "rate.write"
 
 
 class GrantRole(StrEnum):
@@ -71,11 +73,15 @@ ALLOWED: dict[GrantRole, frozenset[Action]] = {
         Action.PEOPLE_OPEN,
         Action.ROSTER_WRITE,
         Action.REACH_TEST,
+        Action.PROVIDER_READ,
+        Action.RATE_WRITE,
     },
     GrantRole.COUNTY_OFFICER: _STATION | {Action.CASE_TASK, Action.PEOPLE_OPEN, Action.ROSTER_WRITE, Action.REACH_TEST},
     GrantRole.STATION_HEAD: _STATION | {Action.ROSTER_WRITE},
     GrantRole.LIAISON: _STATION,
-    GrantRole.AUDITOR: frozenset({Action.WARNING_READ, Action.RELAY_READ, Action.CASE_READ, Action.LOG_READ}),
+    GrantRole.AUDITOR: frozenset(
+        {Action.WARNING_READ, Action.RELAY_READ, Action.CASE_READ, Action.LOG_READ, Action.PROVIDER_READ}
+    ),
     GrantRole.ADMINISTRATOR: frozenset(
         {
             Action.HIERARCHY_WRITE,
@@ -84,6 +90,8 @@ ALLOWED: dict[GrantRole, frozenset[Action]] = {
             Action.ROSTER_WRITE,
             Action.WARNING_READ,
             Action.RELAY_READ,
+            Action.PROVIDER_READ,
+            Action.RATE_WRITE,
         }
     ),
 }

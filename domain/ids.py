@@ -85,6 +85,10 @@ def feed_stream(feed_id: str) -> str:
     return f"feed-{feed_id}"
 
 
+def rate_stream(provider: str) -> str:
+    return f"rate-{provider}"
+
+
 def command_stream(actor: str, idempotency_key: str) -> str:
     return f"command-{derived('command', actor, idempotency_key)}"
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from datetime import datetime
-from itertools import groupby
 
 import msgspec
 
@@ -164,21 +163,54 @@ def plan(
 
     `quiet` are the rule pack's hours. Staff are on duty at any hour.
     """
-    return sharded(
+    return list(
+        planned(
+            in_order(told), trigger_event_id=trigger_event_id, warning=warning, rule=rule, purpose=purpose, quiet=quiet
+        )
+    )
+
+
+def planned(
+    told: Iterable[Told],
+    *,
+    trigger_event_id: str,
+    warning: WarningState,
+    rule: LevelRule,
+    purpose: Purpose,
+    quiet: tuple[int, int] | None = None,
+) -> Iterator[ShardPlanned]:
+    """As `plan`, one shard after the other, for people who come as `shards_of` wants them."""
+    return shards_of(
         told,
         cause=trigger_event_id,
         warning_id=warning.warning_id,
         purpose=purpose,
         lane=lane_of(warning, rule),
-        sandboxed=warning.sandboxed,
         valid_until=warning.content.expires_at,
         receipt_limit_s=rule.receipt_limit_s,
         quiet=quiet,
         overrides_quiet=rule.overrides_quiet,
+        sandboxed=warning.sandboxed,
     )
 
 
-def sharded(
+_Key = tuple[str, str, str, str, bool, int]
+
+
+def _key(t: Told) -> _Key:
+    return (t.node_id, t.circle, t.channel, t.language, t.climbs, t.rung)
+
+
+def in_order(told: Iterable[Told]) -> list[Told]:
+    """Each person once over a channel, in the order that `shards_of` needs."""
+
+    def key(t: Told) -> tuple[_Key, str]:
+        return (_key(t), t.person_id)
+
+    return sorted({(t.person_id, t.channel): t for t in sorted(told, key=key)}.values(), key=key)
+
+
+def shards_of(
     told: Iterable[Told],
     *,
     cause: str,
@@ -190,41 +222,50 @@ def sharded(
     quiet: tuple[int, int] | None = None,
     overrides_quiet: bool = False,
     sandboxed: bool = False,
-) -> list[ShardPlanned]:
-    """The shards of those who are told; their ids depend on `cause`, the id of what called for them, and on these."""
+) -> Iterator[ShardPlanned]:
+    """The shards of people who come node by node and in the order of their ids, each once over a channel.
 
-    def key(t: Told) -> tuple[str, str, str, str, bool, int]:
-        return (t.node_id, t.circle, t.channel, t.language, t.climbs, t.rung)
+    Their ids depend on `cause`, the id of what called for them, and on who is in them. It holds no more than the shards
+    of one node that are not full yet, so a million people take the memory of one node.
+    """
+    filling: dict[_Key, list[str]] = {}
+    numbers: dict[_Key, int] = {}
 
-    shards: list[ShardPlanned] = []
-    unique = {(t.person_id, t.channel): t for t in sorted(told, key=lambda t: (key(t), t.person_id))}
-    for (node_id, circle, channel, language, climbs, rung), group in groupby(
-        sorted(unique.values(), key=lambda t: (key(t), t.person_id)), key
-    ):
-        recipients = [t.person_id for t in group]
-        hours = quiet if circle is Circle.PEOPLE and channel in WAKING else None
+    def shard(key: _Key) -> ShardPlanned:
+        node_id, circle, channel, language, climbs, rung = key
+        n = numbers[key] = numbers.get(key, -1) + 1
+        hours = quiet if circle == Circle.PEOPLE and channel in WAKING else None
         apart = ("climbs",) if climbs else ()
-        for n, start in enumerate(range(0, len(recipients), SHARD_SIZE)):
-            shards.append(
-                ShardPlanned(
-                    shard_id=derived("shard", cause, node_id, circle, channel, language, str(n), *apart),
-                    warning_id=warning_id,
-                    node_id=node_id,
-                    circle=Circle(circle),
-                    purpose=purpose,
-                    channel=Channel(channel),
-                    language=language,
-                    lane=lane,
-                    recipients=tuple(recipients[start : start + SHARD_SIZE]),
-                    valid_until=valid_until,
-                    quiet=hours,
-                    wakes=hours is not None and overrides_quiet,
-                    rung=rung,
-                    receipt_limit_s=receipt_limit_s if climbs else 0,
-                    sandboxed=sandboxed,
-                )
-            )
-    return shards
+        return ShardPlanned(
+            shard_id=derived("shard", cause, node_id, circle, channel, language, str(n), *apart),
+            warning_id=warning_id,
+            node_id=node_id,
+            circle=Circle(circle),
+            purpose=purpose,
+            channel=Channel(channel),
+            language=language,
+            lane=lane,
+            recipients=tuple(filling.pop(key)),
+            valid_until=valid_until,
+            quiet=hours,
+            wakes=hours is not None and overrides_quiet,
+            sandboxed=sandboxed,
+            rung=rung,
+            receipt_limit_s=receipt_limit_s if climbs else 0,
+        )
+
+    node: str | None = None
+    for t in told:
+        if t.node_id != node:
+            yield from map(shard, list(filling))
+            numbers.clear()
+            node = t.node_id
+        key = _key(t)
+        people = filling.setdefault(key, [])
+        people.append(t.person_id)
+        if len(people) == SHARD_SIZE:
+            yield shard(key)
+    yield from map(shard, list(filling))
 
 
 def _told(person: Person, circle: Circle, rule: LevelRule) -> Iterator[Told]:

@@ -13,7 +13,7 @@ from domain.errors import InvalidInput
 from domain.events import Event, topic
 from domain.outcomes import Outcome, Reason
 from domain.people import Channel
-from domain.planning import Told, sharded
+from domain.planning import Told, in_order, shards_of
 from domain.rulepacks import Lane
 from domain.shards import Purpose, ShardPlanned
 
@@ -75,8 +75,15 @@ def order(
         valid_until=valid_until,
         scheduled=scheduled,
     )
-    shards = sharded(
-        chosen, cause=test_id, warning_id=test_id, purpose=Purpose.TEST, lane=Lane.DRILL, valid_until=valid_until
+    shards = list(
+        shards_of(
+            in_order(chosen),
+            cause=test_id,
+            warning_id=test_id,
+            purpose=Purpose.TEST,
+            lane=Lane.DRILL,
+            valid_until=valid_until,
+        )
     )
     return [ordered], shards
 

@@ -86,10 +86,19 @@ class ChunkIntended(Event, frozen=True, kw_only=True):
     indices: tuple[int, ...]
 
 
+class Spent(msgspec.Struct, frozen=True, array_like=True):
+    """What one provider charges for a chunk: segments (or calls), and millionths of its currency."""
+
+    provider: str
+    segments: int
+    cost: int
+
+
 @topic("shard.chunk_recorded")
 class ChunkRecorded(Event, frozen=True, kw_only=True):
     shard_id: str
     rows: tuple[Row, ...]
+    spent: tuple[Spent, ...] = ()
 
 
 @topic("shard.held")
@@ -181,11 +190,11 @@ def hold(state: Shard, until: dict[int, datetime]) -> list[Event]:
     return [ShardHeld(shard_id=state.plan.shard_id, rows=rows)] if rows else []
 
 
-def record(state: Shard, rows: tuple[Row, ...]) -> list[Event]:
+def record(state: Shard, rows: tuple[Row, ...], spent: tuple[Spent, ...] = ()) -> list[Event]:
     stray = [row.index for row in rows if row.index not in state.open]
     if stray:
         raise Refused("shard.not_intended", f"Recipients {stray} were not intended.")
-    return [ChunkRecorded(shard_id=state.plan.shard_id, rows=rows)]
+    return [ChunkRecorded(shard_id=state.plan.shard_id, rows=rows, spent=spent)]
 
 
 def stop(state: Shard | None) -> list[Event]:

@@ -9,19 +9,48 @@ import os
 import tomllib
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, SecretStr, StringConstraints, ValidationError
+from pydantic import BaseModel, Field, SecretStr, StringConstraints, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from domain.errors import InvalidInput
+from domain.rates import FASTEST, LARGEST_BURST, SLOWEST
 from notifiers.prices import Prices
 
 PREFIX = "FENGHUO_"
 Prefix = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{0,6}$")]
 
 
-class SmsConfig(BaseModel):
+class Limited(BaseModel):
+    """What every provider of a channel may be given beside its account. Rates are tokens a second, for text messages
+    one a segment; the `sender_` ones are for the number that it sends from. `fenghuo rate set` changes them."""
+
+    name: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9-]{0,39})?$")
+    per_s: float | None = Field(default=None, ge=SLOWEST, le=FASTEST)
+    burst: int = Field(default=1, ge=1, le=LARGEST_BURST)
+    sender_per_s: float | None = Field(default=None, ge=SLOWEST, le=FASTEST)
+    sender_burst: int = Field(default=1, ge=1, le=LARGEST_BURST)
+
+
+class Charged(Limited):
+    """A provider that charges. `allowed_countries`: ISO 3166 regions (empty: all; `001`: numbers of no country).
+    `prices`: what a segment or a call costs, by the beginning of the number (`{"+86": 0.05, "": 0.1}`).
+    `spend_limit`: how much of `currency` a day, in UTC; the extreme lane is sent above it."""
+
+    allowed_countries: list[Annotated[str, StringConstraints(pattern=r"^([A-Z]{2}|001)$")]] = []
+    prices: dict[Annotated[str, StringConstraints(pattern=r"^(\+[0-9]{1,8})?$")], Annotated[float, Field(ge=0)]] = {}
+    spend_limit: float | None = Field(default=None, ge=0)
+    currency: str = Field(default="", max_length=8)
+
+    @model_validator(mode="after")
+    def _priced(self) -> Self:
+        if self.spend_limit is not None and not self.prices:
+            raise ValueError("a spend limit needs prices")
+        return self
+
+
+class SmsConfig(Charged):
     """The account at the SMS provider (Twilio's API)."""
 
     account_sid: str
@@ -32,7 +61,7 @@ class SmsConfig(BaseModel):
     timeout_s: float = Field(default=15.0, gt=0, le=300)
 
 
-class VoiceConfig(BaseModel):
+class VoiceConfig(Charged):
     """Calls by the same provider. Where no account is named, it is that of the text messages."""
 
     caller: str
@@ -42,7 +71,7 @@ class VoiceConfig(BaseModel):
     concurrency: int = Field(default=16, ge=1, le=1000)
 
 
-class EmailConfig(BaseModel):
+class EmailConfig(Limited):
     """The mail server that takes our mail.
 
     With `bounce_port` and `bounce_domain`, `fenghuo serve` takes bounces on that port of `bounce_host`; the domain's MX
@@ -105,8 +134,8 @@ class ChatConfig(BaseModel):
     threads: int = Field(default=16, ge=1, le=100)
 
 
-class AliyunConfig(BaseModel):
-    """The account at Aliyun's short message service (the extra `aliyun`), used where no other SMS provider is set.
+class AliyunConfig(Charged):
+    """The account at Aliyun's short message service (the extra `aliyun`), asked after the other SMS providers.
 
     `templates` holds the approved template of each purpose and language: `{"notice.zh": "SMS_1", "cancel.zh": …}`.
     Reports come to `/callbacks/aliyun/<callback_secret>`; without a secret none are taken.
@@ -135,8 +164,10 @@ class Settings(BaseSettings):
     ack_limit_s: int = Field(default=900, ge=1)
     reach_test_days: int = Field(default=0, ge=0, le=3650)  # 0: test messages go out by hand alone
     sms: SmsConfig | None = None
+    sms_next: list[SmsConfig] = []  # asked in this order where the one before fails
     voice: VoiceConfig | None = None
     email: EmailConfig | None = None
+    email_next: list[EmailConfig] = []
     webpush: WebPushConfig | None = None
     feeds: FeedsConfig = FeedsConfig()
     prices: PricesConfig = PricesConfig()

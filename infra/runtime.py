@@ -35,6 +35,7 @@ from infra.engine.planner import Planner
 from infra.engine.queue import ViewContacts, ViewQueue, ViewTexts
 from infra.engine.reach_tests import ReachTests
 from infra.engine.timekeeper import Timekeeper
+from infra.engine.tuner import Tuner
 from infra.log.mapper import EventMapper
 from infra.log.proof import Prover
 from infra.log.recorders import sqlite_log
@@ -42,6 +43,7 @@ from infra.log.store import EventLog
 from infra.vault import FileVault
 from notifiers.channel import Notifier
 from notifiers.drill import Count, DrillNotifier
+from notifiers.failover import Providers, providers_of
 from notifiers.links import Links
 from notifiers.worker import Worker
 from projections.follower import Views, sqlite_views
@@ -126,9 +128,11 @@ class Runtime:
         feed_origins: Sequence[str] = (),
         reach_test_days: int = 0,
         drilled: Count = lambda *_: None,
+        providers: Providers | None = None,
     ) -> None:
         """`reach_test_days`: how often contact points that were not heard of are tested; 0: never by itself."""
         self.stores = stores
+        self.providers = providers or providers_of(notifiers.values())
         self._reach_test_days = reach_test_days
         self.links = Links(public_url, stores.vault.secret("links"))
         self.receipts = Receipts(stores.log)
@@ -160,6 +164,8 @@ class Runtime:
         self._lock = _hold(self.stores.folder / "running.lock")
         stores = self.stores
         await stores.catch_up()
+        tuner = Tuner(stores.views, stores.follower, self.providers)
+        tuner.restore(stores.clock.now())
         parts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "follower": stores.follower.run,
             "timekeeper": self.timekeeper.run,
@@ -170,6 +176,7 @@ class Runtime:
             "worker": self.worker.run,
             "prover": stores.prover.run,
             "feeds": self.poller.run,
+            "tuner": tuner.run,
         }
         if self._reach_test_days:
             days, reachability = self._reach_test_days, stores.reachability

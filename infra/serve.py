@@ -17,12 +17,13 @@ from fastapi import FastAPI
 from api.health import Meters
 from domain.errors import Unreachable
 from infra import bounces, wiring
-from infra.config import EmailConfig, Settings, SmsConfig, VoiceConfig, WebPushConfig
+from infra.config import Charged, EmailConfig, Settings, SmsConfig, VoiceConfig, WebPushConfig
 from infra.runtime import Runtime, Stores
 from infra.sandbox.push import SandboxPush
 from infra.sandbox.sms import SandboxSms
 from infra.sandbox.smtp import SandboxSmtp
 from infra.sandbox.voice import SandboxVoice
+from notifiers.failover import providers_of
 
 GRACE_S = 10  # seconds that open requests get at the end
 BOUNCES = {"bounce_host", "bounce_port", "bounce_domain", "receipts"}  # settings that hold with the sandbox as well
@@ -59,7 +60,7 @@ class Sandbox(msgspec.Struct):
 
 @contextlib.asynccontextmanager
 async def sandboxed(settings: Settings) -> AsyncIterator[tuple[Settings, Sandbox | None]]:
-    """With `settings.sandbox`, starts the sandbox providers and points the settings at them."""
+    """With `settings.sandbox`, starts the sandbox providers and points the settings at them; rates and limits stay."""
     if not settings.sandbox:
         yield settings, None
         return
@@ -77,6 +78,7 @@ async def sandboxed(settings: Settings) -> AsyncIterator[tuple[Settings, Sandbox
                     auth_token=token,  # type: ignore[arg-type]
                     sender=sandbox.sms.number,
                     base_url=sandbox.sms.url,
+                    **(settings.sms.model_dump(include=set(Charged.model_fields)) if settings.sms else {}),
                 ),
                 "email": EmailConfig(
                     host="127.0.0.1",
@@ -116,13 +118,15 @@ async def serving(settings: Settings, stores: Stores) -> AsyncIterator[Serving]:
             port = int(listener.getsockname()[1])
             url = wiring.public_url(settings, port)
             meters = Meters()
+            channels = wiring.channels(pointed, stores)
             runtime = Runtime(
                 stores,
-                wiring.counted(wiring.channels(pointed, stores), meters),
+                wiring.counted(channels, meters),
                 url,
                 feed_origins=pointed.feeds.allowed_origins,
                 reach_test_days=pointed.reach_test_days,
                 drilled=wiring.drilled(meters),
+                providers=providers_of(channels.values()),
             )
             app = wiring.application(pointed, stores, runtime, meters)
             config = uvicorn.Config(

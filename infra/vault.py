@@ -25,7 +25,7 @@ from domain.errors import Refused, VerificationFailed
 from domain.private import Sealed
 
 NONCE = 12
-CACHED_KEYS = 50_000
+CACHED_KEYS = 8_000  # 2.5 KB each
 
 
 class FileVault:

@@ -14,18 +14,15 @@ from api.health import Meters
 from api.services import Services
 from domain.errors import InvalidInput
 from domain.people import Channel
-from infra.config import AliyunConfig, EmailConfig, Settings, voice_account
+from infra.config import EmailConfig, Settings, voice_account
+from infra.providers import email_channel, sms_channel, sms_tokens, voice_channel
 from infra.runtime import Runtime, Stores
 from notifiers.absent import AbsentNotifier
-from notifiers.aliyun import AliyunNotifier, AliyunSettings
 from notifiers.channel import Delivery, Notifier, Rendered, Result
 from notifiers.chat import ChatNotifier, ChatSettings
 from notifiers.drill import Count
-from notifiers.email import EmailNotifier, EmailSettings
 from notifiers.mime import mail_address
-from notifiers.sms import SmsNotifier, SmsSettings
 from notifiers.verp import Verp
-from notifiers.voice import VoiceNotifier, VoiceSettings
 from notifiers.webhook import WebhookNotifier, WebhookSettings
 from notifiers.webpush import WebPushNotifier, WebPushSettings
 
@@ -47,48 +44,14 @@ def allowed_origins(settings: Settings) -> frozenset[str]:
 def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:
     """The channels that the settings name, and a stand-in for each that they do not."""
     found: dict[Channel, Notifier] = {channel: AbsentNotifier(channel) for channel in Channel}
-    if settings.sms is not None:
-        sms = settings.sms
-        found[Channel.SMS] = SmsNotifier(
-            SmsSettings(
-                account_sid=sms.account_sid,
-                auth_token=sms.auth_token.get_secret_value(),
-                sender=sms.sender,
-                base_url=sms.base_url,
-                concurrency=sms.concurrency,
-                timeout_s=sms.timeout_s,
-            )
-        )
-    account = voice_account(settings)
-    if settings.voice is not None and account is not None:
-        found[Channel.VOICE] = VoiceNotifier(
-            VoiceSettings(
-                account_sid=account[0],
-                auth_token=account[1],
-                caller=settings.voice.caller,
-                base_url=settings.voice.base_url,
-                concurrency=settings.voice.concurrency,
-            )
-        )
-    if settings.email is not None:
-        email = settings.email
-        verp = bounce_addresses(email, stores)
-        found[Channel.EMAIL] = EmailNotifier(
-            EmailSettings(
-                host=email.host,
-                port=email.port,
-                sender=email.sender,
-                sender_name=email.sender_name,
-                tls=email.tls,
-                username=email.username,
-                password=email.password.get_secret_value(),
-                ca_file=email.ca_file,
-                unsubscribe=email.unsubscribe,
-                connections=email.connections,
-                notify="" if verp is None else "SUCCESS,FAILURE" if email.receipts else "FAILURE",
-            ),
-            envelope_of=verp.address if verp else None,
-        )
+    addresses = bounce_addresses(settings.email, stores) if settings.email is not None else None
+    for made in (
+        sms_channel(settings, stores.clock),
+        voice_channel(settings, stores.clock),
+        email_channel(settings, stores.clock, addresses),
+    ):
+        if made is not None:
+            found[made.channel] = made
     if settings.webpush is not None:
         push = settings.webpush
         found[Channel.WEBPUSH] = WebPushNotifier(
@@ -109,23 +72,7 @@ def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:
         found[Channel.CHAT] = ChatNotifier(
             ChatSettings(allowed_origins=frozenset(chat.allowed_origins), threads=chat.threads)
         )
-    if settings.aliyun is not None and settings.sms is None:
-        found[Channel.SMS] = aliyun(settings.aliyun)
     return found
-
-
-def aliyun(config: AliyunConfig) -> AliyunNotifier:
-    return AliyunNotifier(
-        AliyunSettings(
-            access_key_id=config.access_key_id,
-            access_key_secret=config.access_key_secret.get_secret_value(),
-            sign_name=config.sign_name,
-            templates=config.templates,
-            endpoint=config.endpoint,
-            protocol=config.protocol,
-            concurrency=config.concurrency,
-        )
-    )
 
 
 class Counted:
@@ -133,9 +80,12 @@ class Counted:
 
     def __init__(self, notifier: Notifier, messages: Counter) -> None:
         self.channel = notifier.channel
-        self.chunk = notifier.chunk
         self._notifier = notifier
         self._messages = messages
+
+    @property
+    def chunk(self) -> int:
+        return self._notifier.chunk
 
     async def send(self, rendered: Rendered, deliveries: Sequence[Delivery]) -> list[Result]:
         results = await self._notifier.send(rendered, deliveries)
@@ -194,13 +144,14 @@ def services(settings: Settings, stores: Stores, runtime: Runtime, meters: Meter
         checkpoint=stores.prover.note,
         metrics=meters.registry,
         prices=settings.prices.table(),
-        sms_token=settings.sms.auth_token.get_secret_value() if settings.sms else None,
         voice_token=account[1] if account else None,
         aliyun_secret=(
             settings.aliyun.callback_secret.get_secret_value()
             if settings.aliyun and settings.aliyun.callback_secret
             else None
         ),
+        sms_tokens=sms_tokens(settings),
+        providers=runtime.providers,
     )
 
 
@@ -208,5 +159,6 @@ def application(settings: Settings, stores: Stores, runtime: Runtime, meters: Me
     """The HTTP application of a running installation."""
     meters = meters or Meters()
     meters.position.set_function(lambda: float(stores.log.last_position_now()))
+    meters.watch(runtime.providers)
     meters.lag.set_function(lambda: float(stores.log.last_position_now() - stores.views.position))
     return create_app(services(settings, stores, runtime, meters), meters)

@@ -69,7 +69,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one delivery. `retry_after_s` is what the provider asked for, in seconds; `provider` its name."""
+    """What became of one delivery. `retry_after_s` is what the provider asked for, in seconds; `provider` its name;
+    `cost` what it charges, in millionths of its currency, for `segments`."""
 
     index: int
     outcome: Outcome
@@ -77,14 +78,18 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     provider_ref: str = ""
     retry_after_s: float | None = None
     provider: str = ""
+    segments: int = 0
+    cost: int = 0
 
 
 class Notifier(Protocol):
     """One channel. Safe to be called for several batches at the same time."""
 
     channel: Channel
-    chunk: int
-    """How many recipients are best handed over at once."""
+
+    @property
+    def chunk(self) -> int:
+        """How many recipients are best handed over at once; it may change while the program runs."""
 
     async def send(self, rendered: Rendered, deliveries: Sequence[Delivery]) -> list[Result]:
         """Sends all; one result for each delivery, in any order. Never raises but on cancellation."""

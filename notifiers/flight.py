@@ -13,8 +13,15 @@ class Flight:
     """Places for `limit` recipients of one lane and channel. First come, first served."""
 
     def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._free = limit
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def resize(self, limit: int) -> None:
+        """More places, or fewer: those that are taken stay so until they are given back."""
+        self._free += limit - self._limit
+        self._limit = limit
+        self._admit()
 
     def begin(self, count: int) -> bool:
         """Takes places for `count` recipients, if there are, and nobody was there before."""

@@ -24,7 +24,7 @@ from domain.people import ADDRESS, Channel
 from domain.ports import Append, Clock, Contacts, Log, Origin, Vault
 from domain.private import Sealed
 from domain.rulepacks import Lane
-from domain.shards import Purpose, Shard, ShardPlanned
+from domain.shards import Purpose, Shard, ShardPlanned, Spent
 from notifiers.channel import Delivery, Notifier, Rendered, Result
 from notifiers.flight import Flight
 from notifiers.links import Links
@@ -176,6 +176,7 @@ class Worker:
         kind = (state.plan.lane, state.plan.channel)
         chunk = self._notifiers[state.plan.channel].chunk
         flight = self._flights.setdefault(kind, Flight(FLIGHT * chunk))
+        flight.resize(FLIGHT * chunk)
         width = max(1, min(chunk, len(state.due)))
         if not flight.begin(width):
             await flight.wait(width)
@@ -193,6 +194,7 @@ class Worker:
             return
         events += shards.in_doubt(state, retry_at=None if state.stopped else now)
         sent: tuple[Row, ...] = ()
+        spent: tuple[Spent, ...] = ()
         while True:
             ahead = _folded(state, events)
             ready, held, at_night = ([], {}, frozenset()) if self._draining else await self._ready(ahead, width)
@@ -209,7 +211,7 @@ class Worker:
                 if state is None:
                     return
                 ours = tuple(row for row in sent if row.index in state.open)
-                events, sent = (shards.record(state, ours) if ours else []), ours
+                events, sent = (shards.record(state, ours, spent) if ours else []), ours
                 if state.stopped or state.worker != self._worker_id:
                     if events:
                         await self._write(stream, version, events, sure=True)
@@ -218,8 +220,8 @@ class Worker:
             state, version = _folded(state, events), version + len(events)
             if not ready:
                 return
-            sent = await self._send(state, ready, at_night, *prepared)
-            events = shards.record(state, sent)
+            sent, spent = await self._send(state, ready, at_night, *prepared)
+            events = shards.record(state, sent, spent)
             now = self._clock.now()
             if state.leased_until is not None and (state.leased_until - now).total_seconds() < LEASE_S / 2:
                 events += shards.lease(
@@ -302,11 +304,13 @@ class Worker:
         at_night: frozenset[int],
         addresses: dict[int, Any],
         rendered: Rendered | None,
-    ) -> tuple[Row, ...]:
-        """Sends, and says for each index what became of it and when it is tried again."""
+    ) -> tuple[tuple[Row, ...], tuple[Spent, ...]]:
+        """Sends, and says for each index what became of it and when it is tried again; and what that did cost."""
         plan = state.plan
         if rendered is None or self._over(plan):
-            return tuple(Row(i, Outcome.EXPIRED, state.attempts.get(i, 0) + 1, Reason.VALIDITY_OVER) for i in indices)
+            attempts = state.attempts
+            late = (Row(i, Outcome.EXPIRED, attempts.get(i, 0) + 1, Reason.VALIDITY_OVER) for i in indices)
+            return tuple(late), ()
         deliveries = [
             Delivery(
                 index=i,
@@ -327,7 +331,7 @@ class Worker:
         for i in indices:
             if addresses.get(i) is UNREADABLE:  # an operator can mend it while the warning is valid
                 told[i] = Result(index=i, outcome=Outcome.DEFERRED, reason=Reason.UNREADABLE)
-        return tuple(self._row(state, i, told.get(i), i in addresses) for i in indices)
+        return tuple(self._row(state, i, told.get(i), i in addresses) for i in indices), _spent(results)
 
     async def _hand_over(self, plan: ShardPlanned, rendered: Rendered, deliveries: list[Delivery]) -> list[Result]:
         try:
@@ -379,6 +383,16 @@ class Worker:
             self._jitter(),
         )
         return Row(index, result.outcome, attempt, result.reason, result.provider_ref, retry_at, result.provider)
+
+
+def _spent(results: Sequence[Result]) -> tuple[Spent, ...]:
+    """What the results of a chunk cost, by provider."""
+    sums: dict[str, tuple[int, int]] = {}
+    for result in results:
+        if result.cost:
+            segments, cost = sums.get(result.provider, (0, 0))
+            sums[result.provider] = segments + result.segments, cost + result.cost
+    return tuple(Spent(provider, *both) for provider, both in sorted(sums.items()))
 
 
 def _folded(state: Shard, events: Sequence[Event]) -> Shard:

@@ -42,6 +42,7 @@ from projections.projection import Bulk, Projection, Utc, add, upsert
 
 PLANNED = "planned"
 STOPPED = "stopped"
+PORTION = 5_000  # rows that are held before they are written: a batch of events may stand for many more
 
 
 class Deliveries(Projection):
@@ -83,6 +84,7 @@ class Deliveries(Projection):
             Column("attempt", Integer, nullable=False),
             Column("provider_ref", Text, nullable=False),
             Column("receipt_ref", Text),  # the message that the last receipt was about; none while there was no receipt
+            Column("provider", Text, nullable=False),
             Column("retry_at", Utc),
             Column("doubt", Integer, nullable=False),  # 1 once an attempt was in doubt: the person may have it
             Column("position", Integer, nullable=False),
@@ -106,7 +108,7 @@ class Deliveries(Projection):
                 outcome=case((known, d.c.outcome), else_=bindparam("outcome")),
                 reason=case((known, d.c.reason), else_=bindparam("reason")),
                 doubt=case((bindparam("outcome") == Outcome.UNKNOWN.value, 1), else_=d.c.doubt),
-                **{name: bindparam(name) for name in ("attempt", "provider_ref", "retry_at", "position")},
+                **{name: bindparam(name) for name in ("attempt", "provider_ref", "provider", "retry_at", "position")},
             )
         )
         # A receipt says what became of a message that was accepted: it never undoes "delivered". Nor does a message
@@ -139,12 +141,19 @@ class Deliveries(Projection):
             if isinstance(event, ShardPlanned):
                 shards[event.shard_id] = _shard_row(event, r.position)
                 new.extend(_delivery_rows(event, r.position))
+                if len(new) >= PORTION:
+                    add(db, self.deliveries, new)
+                    new = []
             elif isinstance(event, _SHARD_EVENTS):
                 row = shards.get(event.shard_id)
                 if row is not None:
                     _evolve_shard(row, r)
                 if isinstance(event, ChunkRecorded | ShardHeld):
                     updates.extend((self._record, _recorded_values(event.shard_id, o, r.position)) for o in event.rows)
+                    if len(updates) >= PORTION:
+                        add(db, self.deliveries, new)
+                        _run_in_order(db, updates)
+                        new, updates = [], []
             elif isinstance(event, ReceiptsRecorded):
                 updates.extend((self._receipt, _receipt_values(event.shard_id, o, r.position)) for o in event.rows)
         if new:
@@ -345,6 +354,7 @@ def _delivery_rows(event: ShardPlanned, position: int) -> list[dict[str, Any]]:
             "attempt": 0,
             "provider_ref": "",
             "receipt_ref": None,
+            "provider": "",
             "retry_at": None,
             "doubt": 0,
             "position": position,
@@ -378,6 +388,7 @@ def _recorded_values(shard_id: str, o: Any, position: int) -> dict[str, Any]:
         "reason": o.reason.value,
         "attempt": o.attempt,
         "provider_ref": o.provider_ref,
+        "provider": o.provider,
         "retry_at": o.retry_at,
         "position": position,
     }

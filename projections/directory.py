@@ -6,7 +6,7 @@ for as of a position. Contacts stay sealed here too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -56,7 +56,7 @@ class Directory(Projection):
             Column("enterprise", Text, nullable=False),
             Column("sealed", Json),
         )
-        Index(f"people_node_g{generation}", self.people.c.node_id)
+        Index(f"people_node_g{generation}", self.people.c.node_id, self.people.c.person_id)
         self.grants = self.table(
             "grants",
             Column("grant_id", Text, primary_key=True),
@@ -164,6 +164,37 @@ class Directory(Projection):
             query = select(self.people).where(p.node_id.in_(node_ids[start : start + 400]), then).order_by(p.person_id)
             for row in db.execute(query).mappings():
                 yield _person(row)
+
+    def audience_page(
+        self,
+        db: Connection,
+        node_ids: Sequence[str],
+        as_of: int,
+        *,
+        after: str = "",
+        limit: int = 2000,
+        roles: Collection[Role] | None = None,
+    ) -> list[Person]:
+        """People at these nodes as of a log position, by node and id; `after` a person, where it is one node alone.
+
+        `roles`: those in these alone.
+        """
+        p = self.people.c
+        query = (
+            select(p.person_id, p.node_id, p.role, p.language, p.channels)
+            .where(
+                p.node_id.in_(node_ids) if len(node_ids) > 1 else p.node_id == node_ids[0],
+                p.from_position <= as_of,
+                or_(p.to_position.is_(None), p.to_position > as_of),
+            )
+            .order_by(p.node_id, p.person_id)
+            .limit(limit)
+        )
+        if after:
+            query = query.where(p.person_id > after)
+        if roles is not None:
+            query = query.where(p.role.in_([role.value for role in roles]))
+        return [_person(row) for row in db.execute(query).mappings()]
 
     def sealed(self, db: Connection, person_ids: Sequence[str]) -> dict[str, Sealed]:
         """The latest sealed contact of each person; those unknown or forgotten are absent."""

@@ -37,6 +37,7 @@ from sqlalchemy.pool import StaticPool
 
 from domain.errors import Unreachable
 from domain.events import Recorded
+from domain.shards import ChunkRecorded, ShardPlanned
 from projections.cases import Cases
 from projections.contact_points import ContactPoints
 from projections.deliveries import Deliveries
@@ -46,6 +47,7 @@ from projections.inbox import Inbox
 from projections.ladder import Ladder
 from projections.plans import Plans
 from projections.projection import Projection
+from projections.rates import RateView
 from projections.roster import Rosters
 from projections.timers import Timers
 from projections.tree import Tree
@@ -68,9 +70,12 @@ VIEWS: tuple[type[Projection], ...] = (
     ContactPoints,
     Ladder,
     Unclear,
+    RateView,
 )
 P = TypeVar("P", bound=Projection)
 BATCH = 500  # events in one transaction
+BATCH_ROWS = 20_000  # recipients and outcomes in one transaction
+READING_KIB, WRITING_KIB = 2_048, 32_768  # pages that SQLite keeps for each connection that reads, and for the writer
 Read = Callable[[int, int], Sequence[Recorded]]
 """Events after a position, at most so many."""
 
@@ -91,7 +96,8 @@ class Views:
 
     def __init__(self, engine: Engine, views: Sequence[type[Projection]] = VIEWS) -> None:
         self.engine = engine
-        self._writer = engine.execution_options(fenghuo_write=True)
+        self._writing_engine = _own_connection(engine)
+        self._writer = self._writing_engine.execution_options(fenghuo_write=True)
         self._classes = {cls.name: cls for cls in views}
         self._writing = threading.Lock()
         self._current: dict[str, Projection] = {}
@@ -189,6 +195,10 @@ class Views:
     def unclear(self) -> Unclear:
         return self._view(Unclear)
 
+    @property
+    def rates(self) -> RateView:
+        return self._view(RateView)
+
     def names(self) -> list[str]:
         return sorted(self._current)
 
@@ -202,11 +212,14 @@ class Views:
 
     def catch_up(self, read: Read, upto: int | None = None, on_batch: Callable[[int], None] | None = None) -> int:
         """Folds what the log has beyond the views, to its end or to position `upto`; returns the position reached."""
+        limit = BATCH
         with self._writing:
             while True:
                 with self._writer.begin() as db:
                     at = self._lowest(db, lock=True)
-                    events = read(at, BATCH)
+                    read_ = read(at, limit)
+                    events = _bounded(read_)
+                    limit = min(BATCH, limit * 2) if len(events) == len(read_) else max(1, len(events))
                     if upto is not None:
                         events = [e for e in events if e.position <= upto]
                     if events:
@@ -301,7 +314,22 @@ class Views:
             return position, {name: fingerprint(self._current[name], db) for name in self.names()}
 
     def close(self) -> None:
+        self._writing_engine.dispose()
         self.engine.dispose()
+
+
+def _bounded(events: Sequence[Recorded]) -> Sequence[Recorded]:
+    """As many of them, from the first, as stand for BATCH_ROWS rows: one shard is one event, and 500 people."""
+    rows = 0
+    for n, r in enumerate(events):
+        match r.event:
+            case ShardPlanned(recipients=recipients):
+                rows += len(recipients)
+            case ChunkRecorded(rows=recorded):
+                rows += len(recorded)
+        if rows > BATCH_ROWS and n:
+            return events[:n]
+    return events
 
 
 def fingerprint(view: Projection, db: Connection) -> str:
@@ -320,13 +348,27 @@ def sqlite_views(path: Path | None) -> Engine:
         engine = create_engine(
             f"sqlite:///{path}", pool_size=8, max_overflow=32, connect_args={"timeout": 30, "check_same_thread": False}
         )
+    return _listened_to(engine, READING_KIB)
 
+
+def _own_connection(engine: Engine) -> Engine:
+    """An engine of the one writer. The pages that SQLite keeps are of use to who writes alone: to all others they are
+    out of date with the next batch, so theirs is small, and the writer does not lend its connection."""
+    if engine.dialect.name != "sqlite" or engine.url.database in (None, "", ":memory:"):
+        return engine
+    writer = create_engine(
+        engine.url, pool_size=1, max_overflow=0, connect_args={"timeout": 30, "check_same_thread": False}
+    )
+    return _listened_to(writer, WRITING_KIB)
+
+
+def _listened_to(engine: Engine, cache_kib: int) -> Engine:
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions are ours: see below
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=OFF")
-        connection.execute("PRAGMA cache_size=-65536")
+        connection.execute(f"PRAGMA cache_size=-{cache_kib}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

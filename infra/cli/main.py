@@ -20,6 +20,7 @@ from infra.cli import (
     drill,
     feed,
     log,
+    rate,
     reach,
     registry,
     roster,
@@ -58,6 +59,7 @@ def main(
 app.add_typer(cap.app, name="cap")
 app.add_typer(warning.app, name="warning")
 app.add_typer(feed.app, name="feed")
+app.add_typer(rate.app, name="rate")
 app.add_typer(log.log_app, name="log")
 app.add_typer(log.views_app, name="views")
 app.add_typer(registry.hierarchy_app, name="hierarchy")

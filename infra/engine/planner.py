@@ -7,21 +7,21 @@ shards are derived, so planning again writes nothing twice; `plan.made` takes th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Connection
 
 from api.audience import Asked
-from api.told import at_relay, at_release, holders, left_out
+from api.told import Meant, Pages, at_relay, at_release, exactly, holders, left_out
 from domain import planning, relays, shards
 from domain.errors import FenghuoError, Refused, VersionConflict
 from domain.events import Event
 from domain.ids import derived, plan_stream, relay_stream, shard_stream
-from domain.people import Channel, Person
+from domain.people import STAFF, Channel
 from domain.planning import PlanMade, Told
 from domain.ports import Append, Clock, Origin, Vault
 from domain.rulepacks import LevelRule
@@ -33,7 +33,7 @@ from projections.follower import Views
 
 _log = structlog.get_logger("fenghuo.planner")
 
-APPEND_EVENTS = 200  # appends of one plan go to the log in portions of this many events
+APPEND_EVENTS = 100  # appends of one plan go to the log in portions of this many events
 ENDS = ("updated", "cancelled")  # triggers after which nothing more of the warning is sent
 PURPOSES = {
     "cancelled": Purpose.CANCEL,
@@ -122,23 +122,28 @@ class Planner:
         )
         if trigger["kind"] in ENDS:
             await self._stop_sending(trigger["warning_id"], origin)
-        elif corrected := await asyncio.to_thread(self._corrected, trigger):
+        elif (corrected := await asyncio.to_thread(self._corrected, trigger)) is not None:
             await self._stop_sending(corrected, origin)
-        appends, made, position = await asyncio.to_thread(self._made, trigger)
-        last = Append(plan_stream(trigger["event_id"]), 0, [made])  # it says that all before it is there
+        portions = self._portions(trigger)
+        made: PlanMade | None = None
         cut_off = False
-        for start in range(0, len(appends), APPEND_EVENTS):
-            cut_off |= not await self._append_new(appends[start : start + APPEND_EVENTS], origin)
-        if cut_off:
-            await self._append_new(await self._left_out(appends), origin)
-        await self._append_new([last], origin)
+        while appends := await asyncio.to_thread(next, portions, None):
+            last = appends[-1].events[-1]
+            if isinstance(last, PlanMade):  # it says that all before it is there
+                made = last
+                if cut_off:
+                    await self._append_new(await self._left_out(trigger), origin)
+                await self._append_new(appends, origin)
+            else:
+                cut_off |= not await self._append_new(appends, origin)
+        assert made is not None
         _log.info(
             "planned",
             trigger=trigger["kind"],
             warning_id=trigger["warning_id"],
             shards=made.shards,
             recipients=made.recipients,
-            as_of=position,
+            as_of=made.as_of,
         )
 
     def _rules(self, warning_id: str) -> str | None:
@@ -168,13 +173,18 @@ class Planner:
                     continue
             return False
 
-    async def _left_out(self, appends: Sequence[Append]) -> list[Append]:
+    async def _left_out(self, trigger: dict[str, Any]) -> list[Append]:
         """Shards for those whom a plan that was cut off has in no shard: none, unless somebody was forgotten since.
 
         Who is forgotten drops out of an audience that asks where people are. The others then stand in shards whose
         places were taken before.
         """
-        wanted = [event for append in appends for event in append.events if isinstance(event, ShardPlanned)]
+
+        def again() -> list[ShardPlanned]:
+            appends = (append for portion in self._portions(trigger) for append in portion)
+            return [event for append in appends for event in append.events if isinstance(event, ShardPlanned)]
+
+        wanted = await asyncio.to_thread(again)
         there: set[tuple[str, str]] = set()
         for plan in wanted:
             state, _ = await self._log.load(shard_stream(plan.shard_id), shards.evolve)
@@ -187,132 +197,104 @@ class Planner:
         ]
         return [Append(shard_stream(plan.shard_id), 0, [plan]) for plan in rest]
 
-    def _made(self, trigger: dict[str, Any]) -> tuple[list[Append], PlanMade, int]:
-        """Reads the audience as of the trigger and works out the plan. In a thread of its own."""
-        as_of = int(trigger["position"])
+    def _portions(self, trigger: dict[str, Any]) -> Iterator[list[Append]]:
+        """The plan, as appends of at most APPEND_EVENTS events; last `plan.made`.
+
+        Reads the audience as of the trigger page by page, so that a plan takes the same memory for any number of
+        people. Each step is taken in a thread, of which it may be another one each time.
+        """
+        as_of, event_id = int(trigger["position"]), trigger["event_id"]
+        tally = _Tally()
         with self._views.reading() as db:
             row = self._views.warnings.one(db, trigger["warning_id"])
             if row is None:
                 raise Refused("plan.no_warning", "The warning of this plan is not in the views.")
             warning = self._views.warnings.state(db, trigger["warning_id"])
-            if row["released_at"] is None:  # a draft was withdrawn: it reached nobody
-                return [], _nobody(trigger, as_of), as_of
             pack = self._views.directory.rule_pack_by_id(db, row["rule_pack_id"])
+        escalated = trigger["kind"] == "escalated"
+        if row["released_at"] is not None:  # else a draft was withdrawn: it reached nobody
             if warning is None or pack is None:
                 raise Refused("plan.no_rules", "The rule pack of the release is not in the views.")
             rule = pack.levels[warning.content.level]
             ended = warning.status is not Status.RELEASED and trigger["kind"] not in ENDS
-            nodes: list[str] = []
-            told: list[Told] = []
-            meant: list[Person] = []
-            if not ended:
-                nodes, meant, told = self._told(db, trigger, warning, rule, as_of, row["released_at"])
-            purpose = self._purpose(db, trigger)
-            event_id, there = trigger["event_id"], 0
-            known: set[tuple[str, Channel]] = set()
+            # Where people are is judged at the release, whenever and however often the plan is made.
+            asked = Asked(self._views, self._vault, as_of, row["released_at"])
+            meant = Meant() if ended else self._told(asked, trigger, warning, rule)
+            yield from _in_portions(_relays(warning, meant, row["released_at"], rule))
+            purpose = self._purpose(trigger)
+            told = tally.told(meant.pages, by_name=escalated)
             if purpose is Purpose.CANCEL or (warning.correction and trigger["kind"] == "released"):
                 # Whom a warning reached may read otherwise after a crash: who stands in the plan already stays in it,
                 # and who is missing comes into shards of their own.
-                there, known = self._views.deliveries.planned(db, warning.warning_id, purpose)
-                told = [t for t in told if (t.person_id, t.channel) not in known]
+                with self._views.reading() as db:
+                    there, known = self._views.deliveries.planned(db, warning.warning_id, purpose)
+                told = (t for t in told if (t.person_id, t.channel) not in known)
                 event_id = f"{event_id}+{there}" if there else event_id
-        staff: dict[str, set[str]] = {}
-        for one in told:
-            if one.circle is Circle.STAFF:
-                staff.setdefault(one.node_id, set()).add(one.person_id)
-        escalated = trigger["kind"] == "escalated"
-        planned = planning.plan(
-            told,
-            trigger_event_id=event_id,
-            warning=warning,
-            rule=rule,
-            purpose=purpose,
-            quiet=None if purpose is Purpose.ASK else pack.quiet,  # who has just answered is awake
-        )
-        appends = [
-            Append(
-                relay_stream(warning.warning_id, node_id),
-                0,
-                relays.open_relay(
-                    None,
-                    warning_id=warning.warning_id,
-                    node_id=node_id,
-                    at=row["released_at"],
-                    rule=rule,
-                    staff=staff.get(node_id, ()),
-                ),
+                tally.count, tally.known = there, {who for who, _ in known}
+            planned = planning.planned(
+                told,
+                trigger_event_id=event_id,
+                warning=warning,
+                rule=rule,
+                purpose=purpose,
+                quiet=None if purpose is Purpose.ASK else pack.quiet,  # who has just answered is awake
             )
-            for node_id in nodes
-        ]
-        appends += [Append(shard_stream(shard.shard_id), 0, [shard]) for shard in planned]
-        unreachable: dict[str, int] = {}
-        for person in meant:
-            if not person.channels:
-                unreachable[person.node_id] = unreachable.get(person.node_id, 0) + 1
+            yield from _in_portions(Append(shard_stream(shard.shard_id), 0, [shard]) for shard in tally.shards(planned))
         made = PlanMade(
             trigger_event_id=trigger["event_id"],
-            warning_id=warning.warning_id,
+            warning_id=trigger["warning_id"],
             as_of=as_of,
-            shards=len(planned) + there,
-            recipients=len({t.person_id for t in told} | {who for who, _ in known}),
-            unreachable=unreachable,
+            shards=tally.count,
+            recipients=tally.recipients + len(tally.known),
+            unreachable=tally.unreachable,
             node_id=trigger["node_id"] if escalated else None,
-            told=tuple(sorted({t.person_id for t in told})) if escalated else (),
+            told=tuple(sorted(tally.names)),
         )
-        return appends, made, as_of
+        yield [Append(plan_stream(trigger["event_id"]), 0, [made])]
 
-    def _told(
-        self,
-        db: Connection,
-        trigger: dict[str, Any],
-        warning: WarningState,
-        rule: LevelRule,
-        as_of: int,
-        released_at: datetime,
-    ) -> tuple[list[str], list[Person], list[Told]]:
-        """(nodes to open relays for, all those who are meant, by which channels they are told).
-
-        Where people are is judged at the release, whenever and however often the plan is made.
-        """
-        asked = Asked(self._views, db, self._vault, as_of, released_at)
-        hierarchy = asked.hierarchy
-
+    def _told(self, asked: Asked, trigger: dict[str, Any], warning: WarningState, rule: LevelRule) -> Meant:
+        """Whom a trigger is about, node by node and by the ids of people, as `planning.shards_of` needs them."""
+        views = self._views
         match trigger["kind"]:
             case "released":
-                meant = at_release(asked, warning, rule)
-                return list(meant.nodes), list(meant.people), list(meant.told)
+                return at_release(asked, warning, rule)
             case "passed":
-                meant = at_relay(asked, [trigger["node_id"]], warning.content.target, rule)
-                return [], list(meant.people), list(meant.told)
+                return at_relay(asked, [trigger["node_id"]], warning.content.target, rule)
             case "escalated":
                 node_id = trigger["node_id"]
-                parent = hierarchy.nodes[node_id].parent
-                turns = self._views.roster.on_duty(db, [n for n in (node_id, parent) if n], trigger["at"], as_of)
-                chased = planning.chased(
-                    trigger["action"],
-                    rule,
-                    own=asked.at([node_id]),
-                    above=asked.at([parent]) if parent and trigger["action"] == "parent" else [],
-                    on_duty={turn.person_id for turn in turns.values()},
-                    spared=trigger["spared"],
+                parent = asked.hierarchy.nodes[node_id].parent
+                nodes = [n for n in (node_id, parent) if n]
+                with views.reading() as db:
+                    turns = views.roster.on_duty(db, nodes, trigger["at"], asked.as_of)
+                return exactly(
+                    planning.chased(
+                        trigger["action"],
+                        rule,
+                        own=asked.at([node_id], STAFF),
+                        above=asked.at([parent], STAFF) if parent and trigger["action"] == "parent" else [],
+                        on_duty={turn.person_id for turn in turns.values()},
+                        spared=trigger["spared"],
+                    )
                 )
-                return [], [], chased
             case "stepped":
-                return [], [], self._climbing(db, trigger["step"])
+                return exactly(self._climbing(trigger["step"]))
             case "asked":
-                person = self._views.directory.person(db, trigger["person_id"])
-                return [], [], list(planning.asked(person, Channel(trigger["action"]))) if person else []
+                with views.reading() as db:
+                    person = views.directory.person(db, trigger["person_id"])
+                return exactly(planning.asked(person, Channel(trigger["action"])) if person else ())
             case "cancelled":
-                return [], [], holders(self._views, db, warning.warning_id)
-            case "updated":
-                after = self._views.warnings.state(db, warning.updated_by) if warning.updated_by else None
-                left = left_out(asked, warning.warning_id, after) if after else []
-                return [], [], left
-        return [], [], []
+                with views.reading() as db:
+                    return exactly(holders(views, db, warning.warning_id))
+            case "updated" if warning.updated_by:
+                with views.reading() as db:
+                    after = views.warnings.state(db, warning.updated_by)
+                return exactly(left_out(asked, warning.warning_id, after) if after else ())
+        return Meant()
 
-    def _climbing(self, db: Connection, step: dict[str, Any]) -> list[Told]:
+    def _climbing(self, step: dict[str, Any]) -> list[Told]:
         """Those of a shard who are taken to their next rung, at the node and in the language that they had."""
-        shard = self._views.ladder.shard(db, step["shard_id"])
+        with self._views.reading() as db:
+            shard = self._views.ladder.shard(db, step["shard_id"])
         if shard is None:
             raise Refused("plan.no_shard", "The shard of this step is not in the views.")
         return [
@@ -329,9 +311,10 @@ class Planner:
             for index in indices
         ]
 
-    def _purpose(self, db: Connection, trigger: dict[str, Any]) -> Purpose:
+    def _purpose(self, trigger: dict[str, Any]) -> Purpose:
         if trigger["kind"] == "stepped":
-            shard = self._views.ladder.shard(db, trigger["step"]["shard_id"])
+            with self._views.reading() as db:
+                shard = self._views.ladder.shard(db, trigger["step"]["shard_id"])
             return Purpose(shard["purpose"]) if shard else Purpose.NOTICE
         return PURPOSES.get(trigger["kind"], Purpose.NOTICE)
 
@@ -362,10 +345,48 @@ class Planner:
             return wait, self._views.deliveries.unfinished(db, warning_id)
 
 
-def _nobody(trigger: dict[str, Any], as_of: int) -> PlanMade:
-    return PlanMade(
-        trigger_event_id=trigger["event_id"], warning_id=trigger["warning_id"], as_of=as_of, shards=0, recipients=0
-    )
+class _Tally:
+    """Counts what goes by while a plan is made. `known` stand in the plan already; `names`, where they are wanted."""
+
+    def __init__(self) -> None:
+        self.count = self.recipients = 0
+        self.unreachable: dict[str, int] = {}
+        self.known: set[str] = set()
+        self.names: set[str] = set()
+
+    def told(self, pages: Pages, *, by_name: bool) -> Iterator[Told]:
+        for meant, told in pages:
+            for person in meant:
+                if not person.channels:
+                    self.unreachable[person.node_id] = self.unreachable.get(person.node_id, 0) + 1
+            people = {t.person_id for t in told}
+            self.recipients += len(people - self.known)
+            if by_name:
+                self.names |= people
+            yield from told
+
+    def shards(self, planned: Iterable[ShardPlanned]) -> Iterator[ShardPlanned]:
+        for shard in planned:
+            self.count += 1
+            yield shard
+
+
+def _relays(warning: WarningState, meant: Meant, at: datetime, rule: LevelRule) -> Iterator[Append]:
+    for node_id in meant.nodes:
+        opened = relays.open_relay(
+            None,
+            warning_id=warning.warning_id,
+            node_id=node_id,
+            at=at,
+            rule=rule,
+            staff=meant.staff.get(node_id, ()),
+        )
+        yield Append(relay_stream(warning.warning_id, node_id), 0, opened)
+
+
+def _in_portions(appends: Iterator[Append]) -> Iterator[list[Append]]:
+    while portion := list(islice(appends, APPEND_EVENTS)):
+        yield portion
 
 
 def _stop(state: shards.Shard | None) -> list[Event]:

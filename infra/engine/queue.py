@@ -34,20 +34,19 @@ class ViewQueue:
         self._follower = follower
         self._clock = clock
         self._seen = -1
-        self._offered: deque[ShardPlanned] = deque()
+        self._offered: deque[Waiting] = deque()
         self._offer = asyncio.Event()
 
     def offer(self, plans: Sequence[ShardPlanned]) -> None:
         """Shards that are durable and not in the view yet. What is not taken at once comes by way of the view."""
-        self._offered.extend(plans)
+        self._offered.extend(Waiting(plan.shard_id, plan.lane, plan.channel, 0) for plan in plans)
         self._offer.set()
 
     def take(self, now: datetime, worker: str, limit: int) -> list[Waiting]:
         self._offer.clear()
         found: list[Waiting] = []
         while self._offered:
-            plan = self._offered.popleft()
-            found.append(Waiting(plan.shard_id, plan.lane, plan.channel, 0))
+            found.append(self._offered.popleft())
         self._seen = self._views.position
         with self._views.reading() as db:
             rows = self._views.deliveries.queue(db, now, worker, limit)

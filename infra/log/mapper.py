@@ -18,6 +18,7 @@ import domain.grants
 import domain.ladder
 import domain.people
 import domain.planning
+import domain.rates
 import domain.reach
 import domain.relays
 import domain.roster

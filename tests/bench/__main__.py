@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from infra import logs
-from tests.bench import durable, first_byte, log, mail, stream, webhook
+from tests.bench import durable, first_byte, lanes, log, mail, memory, stream, webhook
 from tests.bench.figures import SWITCH_S, Figure, commit, machine
 
 BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, Figure]]] = {
@@ -32,6 +32,8 @@ BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, Figure]]] = {
     "append.c200": log.append_many,
     "replay": log.replay,
     "accepted_to_first_byte.p99": first_byte.p99,
+    "lane.extreme_first_send.p99": lanes.extreme_first_send,
+    "memory.million": memory.million,
 }
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -40,7 +42,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object a line on standard output")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(BENCHMARKS)}, or how they begin")
+    parser.add_argument("--people", type=int, help="recipients of the lane and memory benchmarks (100,000)")
     options = parser.parse_args()
+    if options.people:
+        lanes.bulk = memory.people = options.people
     chosen = {
         name: run
         for name, run in BENCHMARKS.items()

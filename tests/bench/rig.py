@@ -75,28 +75,10 @@ async def installation(
 ) -> AsyncIterator[Runtime]:
     """A running installation with `people` who have this channel alone; `address(n)` is where number n is reached."""
 
-    def citizens() -> Iterator[tuple[Person, dict[str, Any]]]:
-        for n in range(people):
-            yield person(f"person-{n:05d}", f"station{n % STATIONS}", Role.CITIZEN, (channel,)), address(n)
-
     with folder() as path:
         async with Stores(path) as stores:
-            registry = stores.registry
-            registry.allowed_origins = allowed_origins
-            await registry.register_nodes(_tree(), SETUP)
-            await registry.adopt_rules(standard(), SETUP)
-            await registry.give_grant(
-                SETUP, person_id=SETUP.person_id, role=GrantRole.ADMINISTRATOR, node_id="office", bootstrap=True
-            )
-            await stores.catch_up()
-            officers = (FIRST.person_id, SECOND.person_id)
-            staff = [person(officer, "office", Role.DUTY_OFFICER, ()) for officer in officers]
-            await registry.register_people([(person, {"name": "x"}) for person in staff], SETUP)
-            await registry.register_people(citizens(), SETUP)
-            for officer in officers:
-                await registry.give_grant(
-                    SETUP, person_id=officer, role=GrantRole.DUTY_OFFICER, node_id="office", bootstrap=True
-                )
+            stores.registry.allowed_origins = allowed_origins
+            await populate(stores, channel, people, address)
             runtime = Runtime(stores, notifiers, "http://127.0.0.1:1")
             await runtime.start()
             try:
@@ -105,30 +87,58 @@ async def installation(
                 await runtime.stop(drain_s=5)
 
 
-def content() -> Content:
+async def populate(
+    stores: Stores, channel: Channel, people: int, address: Callable[[int], dict[str, Any]], stations: int = STATIONS
+) -> None:
+    """Puts two officers and `people` into the stores, spread over the stations."""
+
+    def citizens() -> Iterator[tuple[Person, dict[str, Any]]]:
+        size = -(-people // stations)
+        for n in range(people):
+            where = n % stations if stations == STATIONS else n // size
+            yield person(f"person-{n:05d}", f"station{where}", Role.CITIZEN, (channel,)), address(n)
+
+    registry = stores.registry
+    await registry.register_nodes(_tree(stations), SETUP)
+    await registry.adopt_rules(standard(), SETUP)
+    await registry.give_grant(
+        SETUP, person_id=SETUP.person_id, role=GrantRole.ADMINISTRATOR, node_id="office", bootstrap=True
+    )
+    await stores.catch_up()
+    officers = (FIRST.person_id, SECOND.person_id)
+    staff = [person(officer, "office", Role.DUTY_OFFICER, ()) for officer in officers]
+    await registry.register_people([(one, {"name": "x"}) for one in staff], SETUP)
+    await registry.register_people(citizens(), SETUP)
+    for officer in officers:
+        await registry.give_grant(
+            SETUP, person_id=officer, role=GrantRole.DUTY_OFFICER, node_id="office", bootstrap=True
+        )
+
+
+def content(level: Level = Level.RED, target: str = "office") -> Content:
     """A warning to everybody, at the level at which the people are told at once."""
     now = datetime.now(UTC)
     text = Text(language="zh-CN", headline="洪水红色预警", description="河水上涨。" * 20, instruction="请撤到高处。")
     return Content(
         event="Flood",
-        level=Level.RED,
+        level=level,
         texts=(text,),
         area=Area(description="Po"),
-        target=Target(nodes=("office",)),
+        target=Target(nodes=(target,)),
         contact=ContactCard(hotline="12308", mission="+39 06 1", police="112", valid_from=now),
         effective_at=now,
         expires_at=now + timedelta(hours=6),
     )
 
 
-async def drafted(stores: Stores) -> str:
+async def drafted(stores: Stores, wanted: Content | None = None) -> str:
     """A warning, ready to be released."""
-    done = await stores.desk.draft(FIRST, content())
+    done = await stores.desk.draft(FIRST, wanted or content())
     await stores.follower.reached(done.position)
     return done.id
 
 
-async def fan_out(runtime: Runtime, people: int) -> float:
+async def fan_out(runtime: Runtime, people: int, most_s: float = SETTLE_S) -> float:
     """Recipients a second, from the release to the last outcome durable in the log and in the views."""
     stores = runtime.stores
     warning_id = await drafted(stores)
@@ -141,7 +151,7 @@ async def fan_out(runtime: Runtime, people: int) -> float:
                 left = stores.views.plans.pending(db) or stores.views.deliveries.unfinished(db, warning_id)
             if not left and stores.log.last_position_now() == last:
                 break
-        if time.perf_counter() - began > SETTLE_S:
+        if time.perf_counter() - began > most_s:
             raise TimeoutError("the fan-out does not come to its end")
         await stores.follower.moved(position)
     took = time.perf_counter() - began
@@ -156,11 +166,11 @@ def person(person_id: str, node_id: str, role: Role, channels: tuple[Channel, ..
     return Person(person_id=person_id, node_id=node_id, role=role, language="zh-CN", channels=channels)
 
 
-def _tree() -> list[Node]:
+def _tree(stations: int) -> list[Node]:
     return [
         node("office", Kind.DUTY_OFFICE, None),
         node("county", Kind.COUNTY, "office"),
-        *(node(f"station{n}", Kind.STATION, "county") for n in range(STATIONS)),
+        *(node(f"station{n}", Kind.STATION, "county") for n in range(stations)),
     ]
 
 

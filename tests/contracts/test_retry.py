@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.outcomes import Outcome, Reason
-from notifiers.retry import HOPELESS_AFTER, LONGEST_S, MOST_ATTEMPTS, next_try
+from notifiers.retry import HOPELESS_AFTER, LONGEST_S, MOST_ATTEMPTS, PATIENT, next_try
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FOREVER = NOW + timedelta(days=365)
@@ -18,6 +18,7 @@ reasons = st.sampled_from(Reason)
 attempts = st.integers(1, MOST_ATTEMPTS + 5)
 jitters = st.floats(0, 1)
 asked = st.none() | st.floats(0, 86_400)
+impatient = st.sampled_from([reason for reason in Reason if reason not in PATIENT])
 
 
 @given(final, reasons, attempts, jitters, asked)
@@ -50,7 +51,23 @@ def test_waits_never_get_shorter(
         assert sooner <= later
 
 
-@given(again, reasons, jitters)
+@given(again, reasons, st.integers(1, 10**9), st.floats(allow_nan=True, allow_infinity=True), st.floats(0, 90_000))
+def test_no_wait_that_a_provider_asks_for_is_too_long_or_too_odd(
+    outcome: Outcome, reason: Reason, attempt: int, retry_after_s: float, valid_s: float
+) -> None:
+    valid_until = NOW + timedelta(seconds=valid_s)
+    at = next_try(outcome, reason, attempt, NOW, valid_until, retry_after_s)
+    assert at is None or NOW < at < valid_until
+
+
+@given(again, st.sampled_from(sorted(PATIENT)), st.integers(1, 10_000), jitters)
+def test_who_is_only_waiting_for_a_turn_waits_as_long_as_the_warning_holds(
+    outcome: Outcome, reason: Reason, attempt: int, jitter: float
+) -> None:
+    assert next_try(outcome, reason, attempt, NOW, FOREVER, None, jitter) is not None
+
+
+@given(again, impatient, jitters)
 def test_it_ends(outcome: Outcome, reason: Reason, jitter: float) -> None:
     last = HOPELESS_AFTER.get(reason, MOST_ATTEMPTS)
     assert next_try(outcome, reason, last - 1, NOW, FOREVER, None, jitter) is not None

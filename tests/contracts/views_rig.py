@@ -20,6 +20,7 @@ from house import EMAIL, NOW, PEOPLE, SMS, House, actor, content, house, persona
 
 from api.commands import Once
 from api.feeds import forms
+from api.rates import Rates
 from domain.answers import Answer
 from domain.cases import ActionKind, Place
 from domain.events import Recorded
@@ -27,6 +28,7 @@ from domain.feeds import Feed, Form
 from domain.grants import GrantRole, TokenKind
 from domain.outcomes import Outcome, Reason, Row
 from domain.people import Channel, Person, Role
+from domain.rates import Rate
 from domain.roster import Shift
 from domain.rulepacks import Level, standard
 from domain.whereabouts import Stay
@@ -92,6 +94,9 @@ async def _registry(h: House) -> None:
     await h.registry.withdraw_stay(admin, "milan-zh", "s2")
     await h.registry.tag(admin, "milan-push", tags=("harbour", "a"), enterprise="e-1")
     await h.registry.forget_person("village-zh", admin)
+    rates = Rates(h.stores.log, h.stores.views, h.stores.vault, h.clock, h.stores.new_id)
+    for sender, per_s in (("", 50.0), ("+15005550006", 1.0), ("", 20.0)):
+        await rates.set(actor("officer1"), "sms", sender, Rate(per_s, 2))
     await h.quiet()
 
 
@@ -111,6 +116,8 @@ async def _flood(h: House) -> None:
     """A red warning with everything that providers and people can do, cancelled in the end."""
     answers = h.notifiers[SMS].answers
     answers["milan-zh"] = [{"outcome": Outcome.DEFERRED, "reason": Reason.PROVIDER_BUSY}]
+    answers["madrid-es"] = [{"outcome": Outcome.ACCEPTED, "provider": "sms", "segments": 2, "cost": 90_000}]
+    answers["milan-head"] = [{"outcome": Outcome.ACCEPTED, "provider": "backup", "segments": 1, "cost": 45_000}]
     answers["milan-both"] = [{"outcome": Outcome.UNKNOWN, "reason": Reason.TIMEOUT}]
     answers["county1"] = [{"outcome": Outcome.REFUSED, "reason": Reason.BLOCKED}]
     flood = await h.told(Level.RED)

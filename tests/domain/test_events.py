@@ -46,6 +46,7 @@ TOPICS = {
     "person.tagged.v1": "domain.people.PersonTagged",
     "plan.made.v1": "domain.planning.PlanMade",
     "reach.test_ordered.v1": "domain.reach.ReachTestOrdered",
+    "rate.set.v1": "domain.rates.RateSet",
     "relay.acknowledged.v1": "domain.relays.RelayAcknowledged",
     "relay.assessed.v1": "domain.relays.RelayAssessed",
     "relay.delivered.v1": "domain.relays.RelayDelivered",

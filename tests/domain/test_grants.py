@@ -62,16 +62,12 @@ def test_what_each_role_may_do_is_noticed_when_it_changes():
         "station_head": station | {"roster.write"},
         "liaison": station,
         "county_officer": county,
-        "duty_officer": county | {"warning.draft", "warning.release", "warning.break_glass", "warning.cancel"},
-        "auditor": {"warning.read", "relay.read", "case.read", "log.read"},
-        "administrator": {
-            "hierarchy.write",
-            "people.write",
-            "grant.write",
-            "roster.write",
-            "warning.read",
-            "relay.read",
-        },
+        "duty_officer": county
+        | {"warning.draft", "warning.release", "warning.break_glass", "warning.cancel"}
+        | {"provider.read", "rate.write"},
+        "auditor": {"warning.read", "relay.read", "case.read", "log.read", "provider.read"},
+        "administrator": {"hierarchy.write", "people.write", "grant.write", "roster.write", "warning.read"}
+        | {"relay.read", "provider.read", "rate.write"},
     }
 
 

@@ -37,9 +37,8 @@ def test_a_plan_goes_by_the_channels_that_are_left():
 def test_those_with_a_further_rung_are_in_shards_of_their_own():
     people = [person("anna", channels=(SMS, VOICE)), person("bob", channels=(SMS,))]
     told = list(planning.people_told(people, RULE))
-    shards = planning.sharded(
-        told, cause="c", warning_id="w1", purpose=Purpose.NOTICE, lane=RULE.lane, valid_until=EXPIRES, receipt_limit_s=9
-    )
+    by = {"purpose": Purpose.NOTICE, "lane": RULE.lane, "valid_until": EXPIRES, "receipt_limit_s": 9}
+    shards = list(planning.shards_of(planning.in_order(told), cause="c", warning_id="w1", **by))
 
     assert [(s.recipients, s.channel, s.rung, s.receipt_limit_s) for s in shards] == [
         (("bob",), SMS, 0, 0),

@@ -160,6 +160,18 @@ async def _settle(town: Town) -> Asked:
     return "POST", f"{await _misunderstood(town)}/settle", {"meaning": "help"}
 
 
+async def _providers(town: Town) -> Asked:
+    return "GET", "/v1/providers", None
+
+
+async def _rates(town: Town) -> Asked:
+    return "GET", "/v1/rates", None
+
+
+async def _rate(town: Town) -> Asked:
+    return "PUT", "/v1/rates/sms", {"per_s": 1000, "burst": 1000}
+
+
 RIGHTS: list[tuple[Callable[[Town], Awaitable[Asked]], str, tuple[str, ...]]] = [
     (_draft, "officer1", ("county1", "milan-head", "auditor1", "milan-zh")),
     (_revise, "officer2", ("county1",)),
@@ -188,6 +200,9 @@ RIGHTS: list[tuple[Callable[[Town], Awaitable[Asked]], str, tuple[str, ...]]] = 
     (_reach_test, "county1", ("county2", "rome-head", "auditor1", "milan-zh")),
     (_open_words, "county1", ("county2", "milan-head", "auditor1")),
     (_settle, "officer1", ("county2", "milan-head", "auditor1", "milan-zh")),
+    (_providers, "auditor1", ("county1", "milan-head")),
+    (_rates, "officer1", ("county1", "milan-head")),
+    (_rate, "officer2", ("county1", "auditor1", "milan-head")),
 ]
 
 

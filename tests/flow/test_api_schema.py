@@ -25,6 +25,7 @@ from town import town as new_town
 from townsfolk import SETUP
 
 from domain.grants import GrantRole
+from infra.config import EmailConfig
 
 ROOT = Path(__file__).parents[2]
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -41,6 +42,9 @@ bounded = settings(
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
+
+
+SPARE = EmailConfig(host="127.0.0.1", port=1, sender="duty@fao.example", name="spare")  # nothing is sent by it
 
 
 class Running:
@@ -71,7 +75,7 @@ class Running:
     async def _run(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         try:
-            async with new_town(self._folder) as town:
+            async with new_town(self._folder, email_next=[SPARE]) as town:
                 await self._fill(town)
                 self._up.set()
                 await self._stop.wait()
@@ -95,6 +99,7 @@ class Running:
         self.url, self.token = town.live.url, await town.token("officer1")
         self.known = {"warning_id": warning_id, "node_id": "milan", "case_id": case.json()["id"], "feed_id": "f1"}
         self.known |= {"person_id": "milan-zh", "stay_id": "s1"}
+        self.known |= {"provider": "spare"}
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,11 @@ from domain.outcomes import Outcome, Reason
 from notifiers import voice, webhook
 from notifiers.account import Answered, meaning
 from notifiers.aliyun import CODES, REPORTS, code_meaning
+from notifiers.breaker import FIRST_S as OPEN_S
+from notifiers.breaker import OPENS_AFTER, OURS
+from notifiers.failover import PROBE
 from notifiers.replies import bounce_reason, reply_meaning
-from notifiers.retry import FIRST_S, HOPELESS_AFTER, LONGEST_S, MOST_ATTEMPTS
+from notifiers.retry import FIRST_S, HOPELESS_AFTER, LONGEST_S, MOST_ATTEMPTS, WAITS
 from notifiers.sms import FAILURES, REFUSALS
 from notifiers.webpush import status_meaning
 
@@ -28,9 +31,15 @@ receipt says so. Is it certain that nothing was taken? Then it is *refused* wher
 repeat does less harm than silence.
 
 Wrong credentials settle nobody at once, since an operator can mend them while the warning is valid: {credentials}
-attempts. Faults on the provider's side get {error} at the most, whatever else is deferred or unknown {most}. The first
-wait is about {first:.0f} seconds, the longest about {longest:.0f}, and more where the provider asks for it; nothing is
-tried after the warning's validity (`notifiers/retry.py`).
+attempts. Faults on the provider's side get {error} at the most, whatever else is deferred or unknown {most}; what only
+waits for its turn at a rate is never given up. The first wait is about {first:.0f} seconds (credentials {slow:.0f},
+rates {fast:.0f}), the longest about {longest:.0f} (rates {rates:.0f}), and more where the provider asks for it; nothing
+is tried after the warning's validity (`notifiers/retry.py`).
+
+Where a channel has several providers, what is *deferred* goes to the next one in the same attempt, and what is
+*unknown* does not. After {failures} failures in a row of a provider's own ({ours})
+it is left alone for {open:.0f} seconds, then for twice as long each time, and tried with {probe} recipients
+(`notifiers/breaker.py`, `notifiers/failover.py`).
 """
 
 SMS = """\
@@ -125,6 +134,9 @@ NETWORK = """\
 | an address that leads into a private network, or to no host | refused | `bad_address` |
 | no address of this kind, or the person was forgotten | refused | `no_address` |
 | this installation has no provider for the channel | deferred | `credentials` |
+| a premium-rate or other special number, a country that is not allowed, the spend limit | refused | `not_allowed` |
+| a provider that is left alone, and no other | deferred | `unreachable` |
+| a rate of ours, for a minute | deferred | `rate_limited` |
 | the warning's validity ended first | expired | `validity_over` |
 """
 
@@ -219,6 +231,8 @@ def page() -> str:
     intro = INTRO.format(
         credentials=HOPELESS_AFTER[Reason.CREDENTIALS], error=HOPELESS_AFTER[Reason.PROVIDER_ERROR],
         most=MOST_ATTEMPTS, first=FIRST_S, longest=LONGEST_S,
+        slow=WAITS[Reason.CREDENTIALS][0], fast=WAITS[Reason.RATE_LIMITED][0], rates=WAITS[Reason.RATE_LIMITED][1],
+        failures=OPENS_AFTER, ours=", ".join(f"`{r}`" for r in sorted(OURS)), open=OPEN_S, probe=PROBE,
     )  # fmt: skip
     sections: list[tuple[str, Callable[[], str]]] = [
         (SMS, sms), (CALLBACKS, callbacks), (VOICE, voice_requests), (CALLS, calls),
