@@ -236,7 +236,7 @@ def _marked(said: Rendered, word: str, parts: list[str]) -> Rendered:
         html=_html([mark, *parts, mark], said.language),
         short=around(said.short),
         push=around(said.push),
-        voice=f"{word}. {said.voice} {word}." if said.voice else "",
+        voice=f"{said.voice} {spoken.words(said.voice_language).drill}" if said.voice else "",  # as it began
     )
 
 

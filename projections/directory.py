@@ -181,7 +181,7 @@ class Directory(Projection):
         """
         p = self.people.c
         query = (
-            select(p.person_id, p.node_id, p.role, p.language, p.channels)
+            select(p.person_id, p.node_id, p.role, p.language, p.channels, p.tags, p.enterprise)
             .where(
                 p.node_id.in_(node_ids) if len(node_ids) > 1 else p.node_id == node_ids[0],
                 p.from_position <= as_of,

@@ -151,6 +151,8 @@ class VoiceRig(Rig):
     says_when = True
     secrets = SmsRig.secrets
 
+    taken_as = Outcome.ACCEPTED
+
     def __init__(self) -> None:
         self.sandbox = SandboxVoice(ACCOUNT, TOKEN, answer=False)
         self._people = 0
@@ -283,7 +285,7 @@ class PlainEmailRig(EmailRig):
         self.sandbox = SandboxSmtp(pipelining=False)
 
 
-class WebhookRig:
+class WebhookRig(Rig):
     says_when = True
     taken_as = Outcome.DELIVERED  # the receiver itself answers
     secrets = ("whsec_",)

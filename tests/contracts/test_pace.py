@@ -15,7 +15,6 @@ from domain.rates import Bucket, Rate, evolve, full, set_rate
 from domain.rulepacks import LANES, Lane
 from infra.clock import ManualClock
 from notifiers.rates import LONGEST_WAIT_S, Pace
-from notifiers.segments import encoding, segments
 
 NOW = datetime(2026, 7, 1, 8, tzinfo=UTC)
 rates = st.builds(Rate, st.floats(0.01, 1000), st.integers(1, 50))
@@ -128,26 +127,3 @@ async def test_who_waits_too_long_is_told_so_and_who_is_cancelled_takes_nothing(
     clock.move(timedelta(seconds=1000))
     assert await pace.admit([1], Lane.NORMAL) == 1
     await pace.close()
-
-
-@pytest.mark.parametrize(
-    ("text", "alphabet", "count"),
-    [
-        ("", "gsm7", 0),
-        ("a" * 160, "gsm7", 1),
-        ("a" * 161, "gsm7", 2),
-        ("a" * 306, "gsm7", 2),
-        ("a" * 307, "gsm7", 3),
-        ("€" * 80, "gsm7", 1),
-        ("€" * 81, "gsm7", 2),
-        ("a" * 152 + "€" + "a" * 152, "gsm7", 3),  # the escaped one is not split, so the first segment has 152
-        ("洪" * 70, "ucs2", 1),
-        ("洪" * 71, "ucs2", 2),
-        ("洪" * 134, "ucs2", 2),
-        ("洪" * 66 + "🌊" + "洪" * 66, "ucs2", 3),
-        ("ñ à é Δ", "gsm7", 1),
-        ("ç", "ucs2", 1),  # the small one is not in the table
-    ],
-)
-def test_segments(text: str, alphabet: str, count: int):
-    assert (encoding(text), segments(text)) == (alphabet, count)

@@ -10,8 +10,9 @@ import pytest
 from domain.rulepacks import Level
 from domain.shards import Circle, Purpose
 from domain.warnings import Area, ContactCard, Content, Status, Target, Text, WarningState
+from notifiers import spoken
 from notifiers.channel import LINK
-from notifiers.render import WORDS, _marked, render, text_for
+from notifiers.render import WORDS, render, text_for
 
 NOW = datetime(2026, 7, 1, 8, 0, tzinfo=UTC)
 TEXTS = (
@@ -76,11 +77,14 @@ def test_whatever_is_said_of_a_drill_begins_and_ends_with_its_mark(language, pur
     assert MARKS[language] not in rendered(language, purpose).text + rendered(language, purpose).html
 
 
-def test_what_is_spoken_in_a_drill_is_marked_in_words():
-    spoken = _marked(msgspec.structs.replace(rendered("en"), voice="Flood."), "DRILL", [])
+@pytest.mark.parametrize("language", list(MARKS))
+def test_what_is_spoken_in_a_drill_says_so_first_and_last(language):
+    texts = (Text(language=language, headline="X"),)
+    drill = msgspec.structs.replace(WARNING, content=msgspec.structs.replace(WARNING.content, drill=True, texts=texts))
+    said = render(drill, purpose=Purpose.NOTICE, circle=Circle.PEOPLE, language=language, now=NOW).voice
 
-    assert spoken.voice == "DRILL. Flood. DRILL."
-    assert _marked(rendered("en"), "DRILL", []).voice == ""
+    assert spoken.words(language).drill in said[:150]
+    assert said.endswith(spoken.words(language).drill)
 
 
 def test_a_drill_in_a_language_that_has_no_words_is_marked_in_that_of_its_text():

@@ -100,10 +100,11 @@ def test_a_long_warning_is_cut_and_the_keys_are_still_named() -> None:
     assert "请按2" in made.voice
 
 
+UNSEEN = "\x00\x07\x1b\ud800\ufffe\u202e洪水"
 NASTY = '</Say><Hangup/>&amp;<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>"\''
 
 
-@given(st.text(max_size=200) | st.just(NASTY) | st.just("\x00\x07\x1b\ud800\ufffe\u202e洪水"))
+@given(st.text(max_size=200) | st.just(NASTY) | st.just(UNSEEN))
 def test_whatever_is_said_stays_inside_what_is_said(text: str) -> None:
     asked = fromstring(twiml.question(text, "zh-CN", "https://x.example/key?asked=1&b=2"), forbid_dtd=True)
     (gather,) = list(asked)
@@ -115,7 +116,7 @@ def test_whatever_is_said_stays_inside_what_is_said(text: str) -> None:
     assert [part.tag for part in stated] == ["Say", "Hangup"]
     if text == NASTY:
         assert say.text == NASTY
-    if text.startswith("\x00"):
+    if text == UNSEEN:
         assert say.text is not None
         assert say.text.split() == ["洪水"]
 

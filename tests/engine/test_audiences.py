@@ -16,6 +16,7 @@ from domain.people import Role
 from domain.planning import PlanMade
 from domain.relays import RelayOpened
 from domain.rulepacks import Level
+from domain.shards import ShardPlanned
 from domain.warnings import Target
 from domain.whereabouts import Stay
 from infra.engine import planner
@@ -161,11 +162,12 @@ async def test_the_plan_is_that_of_the_releases_position_whatever_comes_after(tm
         with s.views.reading() as db:
             (trigger,) = s.views.plans.pending(db)
         one = planner.Planner(s.log, s.views, s.follower, s.clock, s.vault)
-        first = one._made(trigger)
+        first = list(one._portions(trigger))
         s.clock.move(timedelta(days=30))  # type: ignore[attr-defined]
 
-        assert one._made(trigger) == first
-        people = {who for append in first[0] for e in append.events for who in getattr(e, "recipients", ())}
+        assert list(one._portions(trigger)) == first
+        shards = [e for portion in first for append in portion for e in append.events if isinstance(e, ShardPlanned)]
+        people = {who for shard in shards for who in shard.recipients}
         assert people == {"officer1", "officer2", "county1", "milan-head", "milan-zh", "milan-it"}
     async with house(tmp_path) as h:
         await h.quiet()

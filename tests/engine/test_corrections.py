@@ -122,7 +122,7 @@ async def test_a_plan_that_was_cut_off_is_finished_and_loses_nobody(tmp_path, cu
         await s.catch_up()
         with s.views.reading() as db:
             (trigger,) = [t for t in s.views.plans.pending(db) if t["kind"] == "released"]
-        planner = Planner(s.log, s.views, s.follower, s.clock)
+        planner = Planner(s.log, s.views, s.follower, s.clock, s.vault)
         appended = s.log.append
         left = [cut]
 
