@@ -19,6 +19,8 @@ from domain.people import Person, Role
 from domain.ports import Vault
 from domain.warnings import Target
 from domain.whereabouts import Stay, opened
+from notifiers.opened import UNREADABLE
+from notifiers.opened import opened as unsealed
 from projections.follower import Views
 
 PAGE = 2_000  # people read at a time
@@ -143,8 +145,8 @@ class Asked:
         with self.views.reading() as db:
             sealed = self.views.whereabouts.of(db, person_ids, self.as_of)
         boxes = [(person_id, box) for person_id, some in sealed.items() for box in some]
-        for (person_id, _), fields in zip(boxes, self._vault.open_all([box for _, box in boxes]), strict=True):
-            if fields is not None:
+        for (person_id, _), fields in zip(boxes, unsealed(self._vault, [box for _, box in boxes]), strict=True):
+            if fields is not None and fields is not UNREADABLE:
                 self._stays.setdefault(person_id, []).append(opened(fields))
 
 

@@ -165,7 +165,7 @@ def report(views: Views, db: Connection, row: dict[str, Any]) -> DrillReport:
                 name_zh=node.name_zh,
                 name_en=node.name_en,
                 seconds=round((at - released_at).total_seconds(), 3) if at and released_at else None,
-                escalations=relay["escalations"],
+                escalations=[step["action"] for step in relay["escalations"]],
             )
         )
     answers.sort(key=lambda a: (a.seconds is None, a.seconds or 0.0, a.node_id))
@@ -182,7 +182,7 @@ def report(views: Views, db: Connection, row: dict[str, Any]) -> DrillReport:
         real_channels=row["real_channels"],
         released_at=released_at,
         planned=released_at is not None
-        and all(trigger["warning_id"] != warning_id for trigger in views.plans.pending(db)),
+        and (warning_id, "released") not in {(t["warning_id"], t["kind"]) for t in views.plans.pending(db)},
         stations=len(answers),
         acknowledged=len(times),
         seconds_to={str(share): time_to(times, len(answers), share) for share in SHARES},

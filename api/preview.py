@@ -32,6 +32,7 @@ from domain.stations import Hierarchy
 from domain.warnings import Status, WarningState
 from notifiers.channel import LINK, Rendered
 from notifiers.links import Links
+from notifiers.opened import opened as unsealed
 from notifiers.prices import Prices
 from notifiers.render import render
 from notifiers.segments import encoding, segments
@@ -364,7 +365,7 @@ def _phones(views: Views, vault: Vault, shard: ShardPlanned) -> Iterable[str]:
         people = shard.recipients[start : start + OPENED]
         with views.reading() as db:
             sealed = views.directory.sealed(db, people)
-        opened = vault.open_all([sealed[p] for p in people if p in sealed])
+        opened = unsealed(vault, [sealed[p] for p in people if p in sealed])
         numbers = [str((fields or {}).get(field, "")) for fields in opened]
         yield from numbers
         yield from [""] * (len(people) - len(numbers))

@@ -20,6 +20,7 @@ from domain.quiet import quiet_until
 from domain.shards import Purpose, ShardPlanned
 from domain.whereabouts import zone_of
 from notifiers.channel import Rendered
+from notifiers.opened import UNREADABLE, opened
 
 WORDS: dict[str, tuple[str, str]] = {  # because of its level; because it would end unheard
     "zh": ("因预警级别，夜间发送。", "因预警在清晨前失效，夜间发送。"),
@@ -93,7 +94,7 @@ class Nights:
     def _opened(self, sealed: dict[str, list[Sealed]]) -> dict[str, list[dict[str, Any]]]:
         boxes = [(who, box) for who, some in sealed.items() for box in some]
         found: dict[str, list[dict[str, Any]]] = {}
-        for (who, _), fields in zip(boxes, self._vault.open_all([box for _, box in boxes]), strict=True):
-            if fields is not None:  # None: they asked to be forgotten
+        for (who, _), fields in zip(boxes, opened(self._vault, [box for _, box in boxes]), strict=True):
+            if fields is not None and fields is not UNREADABLE:  # None: they asked to be forgotten
                 found.setdefault(who, []).append(fields)
         return found

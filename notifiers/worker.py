@@ -16,18 +16,18 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 
 from domain import shards
-from domain.errors import FenghuoError, Refused, Unreachable, VerificationFailed, VersionConflict
+from domain.errors import FenghuoError, Refused, Unreachable, VersionConflict
 from domain.events import Event
 from domain.ids import shard_stream
 from domain.outcomes import Outcome, Reason, Row
 from domain.people import ADDRESS, Channel
 from domain.ports import Append, Clock, Contacts, Log, Origin, Vault
-from domain.private import Sealed
 from domain.rulepacks import Lane
 from domain.shards import Purpose, Shard, ShardPlanned, Spent
 from notifiers.channel import Delivery, Notifier, Rendered, Result
 from notifiers.flight import Flight
 from notifiers.links import Links
+from notifiers.opened import UNREADABLE, opened
 from notifiers.quiet import Nights, woken
 from notifiers.retry import next_try
 
@@ -35,7 +35,6 @@ LEASE_S = 300.0
 SLOTS = 32  # shards at work at the same time in each lane and channel: bulk delays nobody above, nor a dead provider
 REMEMBERED = 10_000  # shards of which is known how far they were written
 BEHIND_S = 0.02  # a pause for the queue to catch up, where it named a shard that has nothing to do
-UNREADABLE: dict[str, Any] = {"unreadable": True}  # stands for an address whose box was altered
 FLIGHT = 3  # chunks of recipients that are under way at the same time in each lane and channel: see flight.py
 
 _log = structlog.get_logger("fenghuo.worker")
@@ -345,26 +344,10 @@ class Worker:
         sealed = self._contacts.sealed(list(persons.values()))
         known = [i for i, person_id in persons.items() if person_id in sealed]
         found: dict[int, Any] = {}
-        for i, fields in zip(known, self._opened([sealed[persons[i]] for i in known]), strict=True):
+        for i, fields in zip(known, opened(self._vault, [sealed[persons[i]] for i in known]), strict=True):
             address = UNREADABLE if fields is UNREADABLE else (fields or {}).get(ADDRESS[plan.channel])
             if address:
                 found[i] = address
-        return found
-
-    def _opened(self, boxes: Sequence[Sealed]) -> list[dict[str, Any] | None]:
-        """What is in the boxes; UNREADABLE for one that was altered, which must not hold up the others."""
-        try:
-            return self._vault.open_all(boxes)
-        except VerificationFailed as error:
-            if error.code != "vault.altered":
-                raise
-        found: list[dict[str, Any] | None] = []
-        for box in boxes:
-            try:
-                found.append(self._vault.open(box))
-            except VerificationFailed as error:
-                _log.error("contact_unreadable", person_id=box.key_id, code=error.code)
-                found.append(UNREADABLE)
         return found
 
     def _row(self, state: Shard, index: int, result: Result | None, addressed: bool) -> Row:

@@ -273,7 +273,7 @@ async def test_a_megabyte_of_text_is_refused_at_the_door(tmp_path: Path) -> None
     ("headline", "instruction"),
     [
         ("洪水\r\nBcc: evil@evil.example\r\n\r\nbody", "请撤到高处。"),
-        ("\u202e洪水\u2066 \x07\x1b[31m", "左\u202e右\u2066 \x07 \x00 \x1b\r\n.\r\nMAIL FROM:<evil@evil.example>\r\n"),
+        ("洪水\u2066", "左\u2066右\r\n.\r\nMAIL FROM:<evil@evil.example>\r\n"),
         ("洪水", "长" * 20_000),
         ("洪" * 20_000, "a" * 20_000),
     ],

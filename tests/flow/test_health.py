@@ -48,7 +48,14 @@ async def test_metrics_count_and_name_nobody(the_town: Town) -> None:
     assert found["fenghuo_http_requests_total", (("method", "POST"), ("status", "201"))] == 1
     personal = [*PEOPLE, *(phone_of(p) for p in PEOPLE), *(mail_of(p) for p in PEOPLE)]
     assert [word for word in [*personal, warning_id, "Name of"] if word in answer.text] == []
-    assert {name for _, labels in found for name, _ in labels} <= {"method", "status", "channel", "outcome", "le"}
+    assert {name for _, labels in found for name, _ in labels} <= {
+        "method",
+        "status",
+        "channel",
+        "outcome",
+        "provider",
+        "le",
+    }
     assert not {value for _, labels in found for _, value in labels} & {node.node_id for node in TREE}
 
 
