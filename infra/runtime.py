@@ -33,7 +33,7 @@ from infra.engine.follower import Follower
 from infra.engine.ladder import Ladder
 from infra.engine.planner import Planner
 from infra.engine.queue import ViewContacts, ViewQueue, ViewTexts
-from infra.engine.reach_tests import ReachTests
+from infra.engine.trials import ReachTests
 from infra.engine.timekeeper import Timekeeper
 from infra.engine.tuner import Tuner
 from infra.log.mapper import EventMapper
@@ -180,7 +180,7 @@ class Runtime:
         }
         if self._reach_test_days:
             days, reachability = self._reach_test_days, stores.reachability
-            parts["reach_tests"] = ReachTests(reachability, stores.views, stores.follower, stores.clock, days).run
+            parts["trials"] = ReachTests(reachability, stores.views, stores.follower, stores.clock, days).run
         self._tasks = [asyncio.create_task(_supervised(name, part), name=name) for name, part in parts.items()]
 
     async def stop(self, drain_s: float = DRAIN_S) -> None:

@@ -19,7 +19,7 @@ from domain.relays import RelayDelivered
 from domain.rulepacks import Lane, Level
 from domain.shards import Purpose, ShardPlanned
 from infra.clock import ManualClock
-from infra.engine.reach_tests import ReachTests
+from infra.engine.trials import ReachTests
 from notifiers.channel import LINK
 
 GONE = {"outcome": Outcome.REFUSED, "reason": Reason.SUBSCRIPTION_GONE}
