@@ -25,6 +25,7 @@ from domain.ports import Append, Clock, Contacts, Log, Origin, Vault
 from domain.private import Sealed
 from domain.rulepacks import Lane
 from domain.shards import Purpose, Shard, ShardPlanned, Spent
+from notifiers.arrival import Arrivals
 from notifiers.channel import Delivery, Notifier, Rendered, Result
 from notifiers.flight import Flight
 from notifiers.links import Links
@@ -103,6 +104,7 @@ class Worker:
         self._freed = asyncio.Event()
         self._draining = False
         self.origin = Origin(actor="system:worker", correlation_id=f"worker-{worker_id}")
+        self._arrivals = Arrivals(log, self.origin)
 
     async def run(self) -> None:
         while not self._draining:
@@ -221,6 +223,7 @@ class Worker:
             if not ready:
                 return
             sent, spent = await self._send(state, ready, at_night, *prepared)
+            await self._arrived(ahead.plan, sent)
             events = shards.record(state, sent, spent)
             now = self._clock.now()
             if state.leased_until is not None and (state.leased_until - now).total_seconds() < LEASE_S / 2:
@@ -258,6 +261,18 @@ class Worker:
                 if not sure or self._draining:
                     raise
                 _log.error("outcomes_wait", stream=stream, code=error.code)
+                await asyncio.sleep(1)
+
+    async def _arrived(self, plan: ShardPlanned, rows: Sequence[Row]) -> None:
+        """Where the channel says itself that it arrived: before the ledger does, so that no crash comes in between."""
+        while any(row.outcome is Outcome.DELIVERED for row in rows):
+            try:
+                await self._arrivals.note(plan)
+                return
+            except (Unreachable, VersionConflict) as error:
+                if self._draining:
+                    return
+                _log.error("arrival_waits", shard_id=plan.shard_id, code=error.code)
                 await asyncio.sleep(1)
 
     def _note(self, shard_id: str, position: int) -> None:
