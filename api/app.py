@@ -34,12 +34,14 @@ from api.health import Meters
 from api.pages import i18n
 from api.pages.duty import duty
 from api.pages.duty_source import DutyPage
+from api.pages.follow import follow_pages
 from api.pages.live import Hub
 from api.pages.model import Who
 from api.pages.reach import reach_page
 from api.pages.routes import console
 from api.pages.source import Desk as PagesDesk
 from api.pages.source import Source, label
+from api.pages.unclear import unclear_pages
 from api.services import Services
 
 TITLE = "Fenghuo 烽火"
@@ -99,6 +101,8 @@ def create_app(
     )
     app.include_router(duty(DutyPage(services), lambda request: who(services, request)))
     app.include_router(reach_page(services, lambda request: who(services, request)))
+    app.include_router(unclear_pages(services, lambda request: who(services, request)))
+    app.include_router(follow_pages(services, lambda request: who(services, request)))
     meters = meters or Meters()
     app.add_middleware(_Around, meters=meters)
     return app
