@@ -31,6 +31,7 @@ from api import (
 from api.auth import session_person
 from api.feeds.routes import router as feeds_router
 from api.health import Meters
+from api.live_hub import Hub as LiveHub
 from api.pages import i18n
 from api.pages.duty import duty
 from api.pages.duty_source import DutyPage
@@ -74,7 +75,7 @@ def create_app(
     )
     app.state.services = services
     app.state.hub = hub
-    app.state.live = live.Hub(services)
+    app.state.live = LiveHub(services)
     app.state.closing = asyncio.Event()
     problems.install(app)
     for router in (
