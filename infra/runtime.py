@@ -46,7 +46,8 @@ from notifiers.drill import Count, DrillNotifier
 from notifiers.failover import Providers, providers_of
 from notifiers.links import Links
 from notifiers.worker import Worker
-from projections.follower import Views, sqlite_views
+from projections.follower import Views
+from projections.sqlite import sqlite_views
 
 _log = structlog.get_logger("fenghuo.runtime")
 

@@ -13,7 +13,8 @@ from api import capmap
 from api.commands import Actor
 from api.pages.i18n import N_
 from api.pages.model import DraftForm, HelpLine, Step, Summary, TreeLine, WarningLine, Who
-from api.preview import Preview, of_draft
+from api.preview import of_draft
+from api.preview_shapes import Preview
 from api.services import Services
 from api.treeview import tree_nodes
 from api.warnings import top_node

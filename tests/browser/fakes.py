@@ -19,7 +19,7 @@ from starlette.requests import Request
 from api.pages.live import Hub
 from api.pages.model import DraftForm, HelpLine, Summary, TreeLine, WarningLine, Who
 from api.pages.routes import console
-from api.preview import Cost, Difference, NodeCount, Phase, Preview, Sample, Some, TextMessage
+from api.preview_shapes import Cost, Difference, NodeCount, Phase, Preview, Sample, Some, TextMessage
 from domain.errors import InvalidInput, NotSignedIn, Refused
 
 NOW = datetime(2026, 11, 21, 12, 13, tzinfo=UTC)
