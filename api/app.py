@@ -31,15 +31,18 @@ from api import (
 from api.auth import session_person
 from api.feeds.routes import router as feeds_router
 from api.health import Meters
+from api.live_hub import Hub as LiveHub
 from api.pages import i18n
 from api.pages.duty import duty
 from api.pages.duty_source import DutyPage
+from api.pages.follow import follow_pages
 from api.pages.live import Hub
 from api.pages.model import Who
 from api.pages.reach import reach_page
 from api.pages.routes import console
 from api.pages.source import Desk as PagesDesk
 from api.pages.source import Source, label
+from api.pages.unclear import unclear_pages
 from api.services import Services
 
 TITLE = "Fenghuo 烽火"
@@ -72,7 +75,7 @@ def create_app(
     )
     app.state.services = services
     app.state.hub = hub
-    app.state.live = live.Hub(services)
+    app.state.live = LiveHub(services)
     app.state.closing = asyncio.Event()
     problems.install(app)
     for router in (
@@ -99,6 +102,8 @@ def create_app(
     )
     app.include_router(duty(DutyPage(services), lambda request: who(services, request)))
     app.include_router(reach_page(services, lambda request: who(services, request)))
+    app.include_router(unclear_pages(services, lambda request: who(services, request)))
+    app.include_router(follow_pages(services, lambda request: who(services, request)))
     meters = meters or Meters()
     app.add_middleware(_Around, meters=meters)
     return app

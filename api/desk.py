@@ -8,28 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from api.casework import MAX_WORDS, Casework, bounded
 from api.commands import Actor, Done, Once, expect, found
-from api.reading import Reading, help_case, sender
+from api.reading import help_case, sender
 from domain import answers, cases, relays, shards, warnings
 from domain.answers import Answer
-from domain.cases import ActionKind, Case, Place
 from domain.cases import Source as CaseSource
-from domain.errors import InvalidInput, NotFound
+from domain.errors import NotFound
 from domain.events import Event
 from domain.grants import Action
 from domain.ids import answer_stream, case_stream, derived, relay_stream, shard_stream, warning_stream
 from domain.people import STAFF, Channel
-from domain.ports import Append, Origin
+from domain.ports import Append
 from domain.private import Private
-from domain.stations import Kind
 from domain.warnings import Content, Status, Text, WarningState
 
 RelayDecision = Callable[[relays.Relay | None], list[Event]]
-CaseDecision = Callable[[Case | None], list[Event]]
-MAX_WORDS = 2_000  # characters of a reply, a note or a report
 
 
-class Desk(Reading):
+class Desk(Casework):
     # Warnings --------------------------------------------------------------------------------------------------------
 
     async def draft(
@@ -146,13 +143,6 @@ class Desk(Reading):
 
         return await self.commit(decide, self.origin(actor, grant), once)
 
-    def _warning(self, warning_id: str) -> WarningState:
-        with self.views.reading() as db:
-            state = self.views.warnings.state(db, warning_id)
-        if state is None:
-            raise NotFound("warning.unknown", "There is no such warning.")
-        return state
-
     # Relays ----------------------------------------------------------------------------------------------------------
 
     async def acknowledge(self, actor: Actor, warning_id: str, node_id: str, *, once: Once | None = None) -> Done:
@@ -175,7 +165,7 @@ class Desk(Reading):
         self, actor: Actor, warning_id: str, node_id: str, *, harm: str, text: str, once: Once | None = None
     ) -> Done:
         """研判 and its report upward, in one."""
-        personal = Private(f"relay:{warning_id}:{node_id}", {"text": _words(text)})
+        personal = Private(f"relay:{warning_id}:{node_id}", {"text": bounded(text)})
         return await self._relay(
             actor,
             warning_id,
@@ -287,120 +277,3 @@ class Desk(Reading):
             provider_ref=provider_ref,
         )
         return answer
-
-    # Cases -----------------------------------------------------------------------------------------------------------
-
-    async def open_case(
-        self,
-        actor: Actor,
-        *,
-        node_id: str,
-        text: str,
-        warning_id: str | None = None,
-        person_id: str | None = None,
-        once: Once | None = None,
-    ) -> Done:
-        """A station's report of an incident."""
-        grant = self.allow(actor, Action.CASE_OPEN, [node_id])
-        case_id = derived("case-report", actor.person_id, once.key) if once else self.new_id()
-        if warning_id is not None:
-            self._warning(warning_id)
-        personal = Private(person_id or f"case:{case_id}", {"text": _words(text)})
-
-        async def decide() -> tuple[Sequence[Append], str]:
-            events = cases.open_case(
-                None,
-                case_id=case_id,
-                node_id=node_id,
-                source=CaseSource.STATION_REPORT,
-                opened_by=actor.person_id,
-                warning_id=warning_id,
-                person_id=person_id,
-                personal=personal,
-            )
-            return [Append(case_stream(case_id), 0, events)], case_id
-
-        return await self.commit(decide, self.origin(actor, grant), once)
-
-    async def task(
-        self, actor: Actor, case_id: str, *, node_id: str, instruction: str, once: Once | None = None
-    ) -> Done:
-        case = await self._load_case(case_id)
-        grant = self.allow(actor, Action.CASE_TASK, [node_id, case.node_id])
-        self._known_node(node_id)
-        return await self._case(
-            case_id,
-            lambda s: cases.task(s, node_id=node_id, tasked_by=actor.person_id, instruction=_words(instruction)),
-            self.origin(actor, grant),
-            once,
-        )
-
-    async def record_action(
-        self,
-        actor: Actor,
-        case_id: str,
-        *,
-        node_id: str,
-        kind: ActionKind,
-        place: Place,
-        text: str,
-        once: Once | None = None,
-    ) -> Done:
-        case = await self._load_case(case_id)
-        office = self._known_node(node_id) is not Kind.STATION
-        # An office acts on the cases below it; a station that was tasked acts on a case that may be another's.
-        grant = self.allow(actor, Action.CASE_ACT, [node_id, case.node_id] if office else [node_id])
-        personal = Private(case.person_id or f"case:{case_id}", {"text": _words(text)})
-        return await self._case(
-            case_id,
-            lambda s: cases.record_action(
-                s,
-                node_id=node_id,
-                actor=actor.person_id,
-                kind=kind,
-                place=place,
-                personal=personal,
-                is_office=office,
-            ),
-            self.origin(actor, grant),
-            once,
-        )
-
-    async def close_case(self, actor: Actor, case_id: str, *, result: str, once: Once | None = None) -> Done:
-        case = await self._load_case(case_id)
-        grant = self.allow(actor, Action.CASE_TASK, [case.node_id])
-        return await self._case(
-            case_id,
-            lambda s: cases.close(s, closed_by=actor.person_id, result=_words(result)),
-            self.origin(actor, grant),
-            once,
-        )
-
-    async def _load_case(self, case_id: str) -> Case:
-        state, _ = await self.log.load(case_stream(case_id), cases.evolve)
-        if state is None:
-            raise NotFound("case.unknown", "There is no such case.")
-        return state
-
-    async def _case(self, case_id: str, decision: CaseDecision, origin: Origin, once: Once | None) -> Done:
-        stream = case_stream(case_id)
-
-        async def decide() -> tuple[Sequence[Append], str]:
-            state, version = await self.log.load(stream, cases.evolve)
-            found(state, "case")
-            return [Append(stream, version, decision(state))], case_id
-
-        return await self.commit(decide, origin, once)
-
-    def _known_node(self, node_id: str) -> Kind:
-        with self.views.reading() as db:
-            node = self.views.directory.hierarchy(db).nodes.get(node_id)
-        if node is None:
-            raise NotFound("node.unknown", "There is no such node.")
-        return node.kind
-
-
-def _words(text: str) -> str:
-    if len(text) > MAX_WORDS:
-        raise InvalidInput("text.too_long", f"The text has over {MAX_WORDS} characters.", "Shorten it.")
-    return text

@@ -101,6 +101,8 @@ class Reading(Commands):
         """Somebody says what an unclear answer means: safe, help (a case is opened), or nothing more (unclear)."""
         grant, state = await self._unclear(actor, Action.CASE_TASK, warning_id, person_id)
         stream = answer_stream(warning_id, person_id)
+        with self.views.reading() as db:
+            warning = self.views.warnings.state(db, warning_id)
 
         async def decide() -> tuple[list[Append], str]:
             now, version = await self.log.load(stream, answers.evolve)
@@ -119,6 +121,7 @@ class Reading(Commands):
                     warning_id=warning_id,
                     person_id=person_id,
                     personal=None,
+                    drill=warning is not None and warning.content.drill,
                 )
                 appends.append(Append(case_stream(call.case_id), call.version, opened))
             return appends, person_id

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from domain import relays, shards
+from domain import shards
 from domain.errors import NotFound, VersionConflict
 from domain.events import Event
-from domain.ids import receipts_stream, relay_stream, shard_stream
+from domain.ids import receipts_stream, shard_stream
 from domain.outcomes import Outcome, Row
 from domain.ports import Append, Log, Origin
-from domain.shards import TELLING, Circle, ReceiptsRecorded, ShardPlanned
+from domain.shards import ReceiptsRecorded, ShardPlanned
+from notifiers.arrival import Arrivals
 
 KEPT = 5_000  # shards whose receipts are remembered; a forgotten one is read again from the log
 MOST = 500  # receipts in one append
@@ -52,7 +53,7 @@ class Receipts:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._shards: OrderedDict[str, _Shard] = OrderedDict()
-        self._delivered: set[tuple[str, str]] = set()
+        self._arrivals = Arrivals(log, ORIGIN)
         self._waiting: list[tuple[str, Row, asyncio.Future[None]]] = []
         self._flushing: asyncio.Task[None] | None = None
 
@@ -133,16 +134,7 @@ class Receipts:
                 known.failed |= _failed(by_index.values())
             shard = known or await self._shard(shard_id)
             if any(row.outcome is Outcome.DELIVERED for row in by_index.values()):
-                await self._node_delivered(shard.plan)
-
-    async def _node_delivered(self, plan: ShardPlanned) -> None:
-        key = (plan.warning_id, plan.node_id)
-        if plan.circle is not Circle.STAFF or plan.purpose not in TELLING or key in self._delivered:
-            return
-        await self._log.execute(
-            relay_stream(*key), relays.evolve, lambda s: relays.delivered(s, channel=plan.channel.value), ORIGIN
-        )
-        self._delivered.add(key)
+                await self._arrivals.note(shard.plan)
 
 
 def _failed(rows: Iterable[Row]) -> set[tuple[int, str]]:

@@ -19,7 +19,7 @@ from domain.ports import Clock, Log
 from notifiers.failover import Providers
 from notifiers.links import Links
 from notifiers.prices import Prices
-from notifiers.worker import Texts
+from notifiers.sending import Texts
 from projections.follower import Views
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from projections.follower import Views
-from projections.tree import COUNTS, rolled_up, silent_s, state_of
+from projections.tree import rolled_up, silent_s, state_of
+from projections.tree_fold import COUNTS
 
 STEP = ("action", "after_s", "at", "told")
 

@@ -14,7 +14,8 @@ from domain.events import Event, Recorded
 from domain.ids import category
 from infra.log.recorders import check_sqlite
 from infra.runtime import Stores
-from projections.follower import BATCH, Views, sqlite_views
+from projections.follower import BATCH, Views
+from projections.sqlite import sqlite_views
 
 EVOLVE: dict[str, Callable[[Any, Event], Any]] = {
     "answer": answers.evolve,

@@ -33,8 +33,8 @@ from infra.engine.follower import Follower
 from infra.engine.ladder import Ladder
 from infra.engine.planner import Planner
 from infra.engine.queue import ViewContacts, ViewQueue, ViewTexts
-from infra.engine.trials import ReachTests
 from infra.engine.timekeeper import Timekeeper
+from infra.engine.trials import ReachTests
 from infra.engine.tuner import Tuner
 from infra.log.mapper import EventMapper
 from infra.log.proof import Prover
@@ -46,7 +46,8 @@ from notifiers.drill import Count, DrillNotifier
 from notifiers.failover import Providers, providers_of
 from notifiers.links import Links
 from notifiers.worker import Worker
-from projections.follower import Views, sqlite_views
+from projections.follower import Views
+from projections.sqlite import sqlite_views
 
 _log = structlog.get_logger("fenghuo.runtime")
 

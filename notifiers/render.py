@@ -44,7 +44,7 @@ WORDS: dict[str, _Words] = {
     "zh": _Words(
         ("蓝色预警", "黄色预警", "橙色预警", "红色预警"),
         "【解除】",
-        "【催办：下级站点未回应】",
+        "【催办：尚无足够回应】",
         "【没有看懂您的回复，请再回复一次】",
         "有效期至",
         "平安请回复1，需要帮助请回复2，或打开",
@@ -60,7 +60,7 @@ WORDS: dict[str, _Words] = {
     "en": _Words(
         ("Blue warning", "Yellow warning", "Orange warning", "Red warning"),
         "[CANCELLED] ",
-        "[No answer from a node below] ",
+        "[Not enough answers yet] ",
         "[We did not understand your reply, please answer again] ",
         "Valid until",
         "Reply 1 if you are safe, 2 if you need help, or open",
@@ -76,7 +76,7 @@ WORDS: dict[str, _Words] = {
     "es": _Words(
         ("Aviso azul", "Aviso amarillo", "Aviso naranja", "Aviso rojo"),
         "[ANULADO] ",
-        "[Sin respuesta de un punto inferior] ",
+        "[Respuestas insuficientes] ",
         "[No hemos entendido su respuesta, responda otra vez] ",
         "Válido hasta",
         "Responda 1 si está a salvo, 2 si necesita ayuda, o abra",
@@ -92,7 +92,7 @@ WORDS: dict[str, _Words] = {
     "it": _Words(
         ("Allerta blu", "Allerta gialla", "Allerta arancione", "Allerta rossa"),
         "[ANNULLATO] ",
-        "[Nessuna risposta da un punto inferiore] ",
+        "[Risposte insufficienti] ",
         "[Non abbiamo capito la risposta, risponda di nuovo] ",
         "Valido fino al",
         "Rispondi 1 se sei al sicuro, 2 se hai bisogno di aiuto, o apri",
@@ -108,7 +108,7 @@ WORDS: dict[str, _Words] = {
     "fr": _Words(
         ("Alerte bleue", "Alerte jaune", "Alerte orange", "Alerte rouge"),
         "[ANNULÉ] ",
-        "[Pas de réponse d'un point inférieur] ",
+        "[Réponses insuffisantes] ",
         "[Nous n'avons pas compris, merci de répondre à nouveau] ",
         "Valable jusqu'au",
         "Répondez 1 si vous êtes en sécurité, 2 si vous avez besoin d'aide, ou ouvrez",

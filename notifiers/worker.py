@@ -19,17 +19,17 @@ from domain import shards
 from domain.errors import FenghuoError, Refused, Unreachable, VersionConflict
 from domain.events import Event
 from domain.ids import shard_stream
-from domain.outcomes import Outcome, Reason, Row
-from domain.people import ADDRESS, Channel
+from domain.outcomes import Outcome, Row
+from domain.people import Channel
 from domain.ports import Append, Clock, Contacts, Log, Origin, Vault
 from domain.rulepacks import Lane
-from domain.shards import Purpose, Shard, ShardPlanned, Spent
-from notifiers.channel import Delivery, Notifier, Rendered, Result
+from domain.shards import Shard, ShardPlanned, Spent
+from notifiers.arrival import Arrivals
+from notifiers.channel import Notifier, Rendered
 from notifiers.flight import Flight
 from notifiers.links import Links
-from notifiers.opened import UNREADABLE, opened
-from notifiers.quiet import Nights, woken
-from notifiers.retry import next_try
+from notifiers.quiet import Nights
+from notifiers.sending import Sender, Texts
 
 LEASE_S = 300.0
 SLOTS = 32  # shards at work at the same time in each lane and channel: bulk delays nobody above, nor a dead provider
@@ -59,13 +59,6 @@ class Queue(Protocol):
         """Returns when there may be more to take."""
 
 
-class Texts(Protocol):
-    """The words to send."""
-
-    async def rendered(self, plan: ShardPlanned) -> Rendered:
-        """The message of a shard's batch."""
-
-
 class Worker:
     """Runs until cancelled or drained. `jitter()` gives numbers from 0 to 1 for the spread of retries."""
 
@@ -86,14 +79,12 @@ class Worker:
     ) -> None:
         self._log = log
         self._queue = queue
-        self._texts = texts
-        self._contacts = contacts
-        self._vault = vault
-        self._links = links
+        self._sender = Sender(
+            texts=texts, contacts=contacts, vault=vault, links=links, notifiers=notifiers, clock=clock, jitter=jitter
+        )
         self._notifiers = notifiers
         self._nights = Nights(contacts, vault)
         self._clock = clock
-        self._jitter = jitter
         self._worker_id = worker_id
         self._slots = slots
         self._active: dict[str, tuple[asyncio.Task[None], tuple[Lane, Channel]]] = {}
@@ -102,6 +93,7 @@ class Worker:
         self._freed = asyncio.Event()
         self._draining = False
         self.origin = Origin(actor="system:worker", correlation_id=f"worker-{worker_id}")
+        self._arrivals = Arrivals(log, self.origin)
 
     async def run(self) -> None:
         while not self._draining:
@@ -219,7 +211,8 @@ class Worker:
             state, version = _folded(state, events), version + len(events)
             if not ready:
                 return
-            sent, spent = await self._send(state, ready, at_night, *prepared)
+            sent, spent = await self._sender.send(state, ready, at_night, *prepared)
+            await self._arrived(ahead.plan, sent)
             events = shards.record(state, sent, spent)
             now = self._clock.now()
             if state.leased_until is not None and (state.leased_until - now).total_seconds() < LEASE_S / 2:
@@ -259,6 +252,18 @@ class Worker:
                 _log.error("outcomes_wait", stream=stream, code=error.code)
                 await asyncio.sleep(1)
 
+    async def _arrived(self, plan: ShardPlanned, rows: Sequence[Row]) -> None:
+        """Where the channel says itself that it arrived: before the ledger does, so that no crash comes in between."""
+        while any(row.outcome is Outcome.DELIVERED for row in rows):
+            try:
+                await self._arrivals.note(plan)
+                return
+            except (Unreachable, VersionConflict) as error:
+                if self._draining:
+                    return
+                _log.error("arrival_waits", shard_id=plan.shard_id, code=error.code)
+                await asyncio.sleep(1)
+
     def _note(self, shard_id: str, position: int) -> None:
         self._written[shard_id] = position
         self._written.move_to_end(shard_id)
@@ -276,7 +281,7 @@ class Worker:
         sure: bool,
     ) -> tuple[dict[int, Any], Rendered | None]:
         """Appends, and gets ready what will be sent once the intent is durable: addresses by index, and the words."""
-        preparing = asyncio.ensure_future(self._prepare(plan, ready))
+        preparing = asyncio.ensure_future(self._sender.prepare(plan, ready))
         try:
             await self._write(stream, version, events, sure=sure)
         except BaseException:
@@ -284,98 +289,6 @@ class Worker:
             await asyncio.gather(preparing, return_exceptions=True)
             raise
         return await preparing
-
-    async def _prepare(self, plan: ShardPlanned, ready: Sequence[int]) -> tuple[dict[int, Any], Rendered | None]:
-        if not ready or self._over(plan):
-            return {}, None
-        addresses, rendered = await asyncio.gather(
-            asyncio.to_thread(self._addresses, plan, ready), self._texts.rendered(plan)
-        )
-        return addresses, rendered
-
-    def _over(self, plan: ShardPlanned) -> bool:
-        return self._clock.now() >= plan.valid_until and plan.purpose is not Purpose.CANCEL
-
-    async def _send(
-        self,
-        state: Shard,
-        indices: Sequence[int],
-        at_night: frozenset[int],
-        addresses: dict[int, Any],
-        rendered: Rendered | None,
-    ) -> tuple[tuple[Row, ...], tuple[Spent, ...]]:
-        """Sends, and says for each index what became of it and when it is tried again; and what that did cost."""
-        plan = state.plan
-        if rendered is None or self._over(plan):
-            attempts = state.attempts
-            late = (Row(i, Outcome.EXPIRED, attempts.get(i, 0) + 1, Reason.VALIDITY_OVER) for i in indices)
-            return tuple(late), ()
-        deliveries = [
-            Delivery(
-                index=i,
-                attempt=state.attempts.get(i, 0) + 1,
-                message_id=f"{plan.shard_id}.{i}",
-                address=address,
-                link=self._links.link(plan.shard_id, i),
-                callback=self._links.callback(plan.shard_id, i, plan.channel),
-            )
-            for i, address in addresses.items()
-            if address is not UNREADABLE
-        ]
-        results = await self._hand_over(plan, rendered, [d for d in deliveries if d.index not in at_night])
-        if at_night:
-            by_night = woken(rendered, by_level=plan.wakes)
-            results += await self._hand_over(plan, by_night, [d for d in deliveries if d.index in at_night])
-        told = {result.index: result for result in results}
-        for i in indices:
-            if addresses.get(i) is UNREADABLE:  # an operator can mend it while the warning is valid
-                told[i] = Result(index=i, outcome=Outcome.DEFERRED, reason=Reason.UNREADABLE)
-        return tuple(self._row(state, i, told.get(i), i in addresses) for i in indices), _spent(results)
-
-    async def _hand_over(self, plan: ShardPlanned, rendered: Rendered, deliveries: list[Delivery]) -> list[Result]:
-        try:
-            return list(await self._notifiers[plan.channel].send(rendered, deliveries)) if deliveries else []
-        except Exception:  # against the contract of a channel; who of them got it is not known
-            _log.exception("channel_failed", channel=plan.channel.value, shard_id=plan.shard_id)
-            return []
-
-    def _addresses(self, plan: ShardPlanned, indices: Sequence[int]) -> dict[int, Any]:
-        persons = {i: plan.recipients[i] for i in indices}
-        sealed = self._contacts.sealed(list(persons.values()))
-        known = [i for i, person_id in persons.items() if person_id in sealed]
-        found: dict[int, Any] = {}
-        for i, fields in zip(known, opened(self._vault, [sealed[persons[i]] for i in known]), strict=True):
-            address = UNREADABLE if fields is UNREADABLE else (fields or {}).get(ADDRESS[plan.channel])
-            if address:
-                found[i] = address
-        return found
-
-    def _row(self, state: Shard, index: int, result: Result | None, addressed: bool) -> Row:
-        attempt = state.attempts.get(index, 0) + 1
-        if not addressed:
-            return Row(index, Outcome.REFUSED, attempt, Reason.NO_ADDRESS)
-        if result is None:  # a channel that breaks its contract leaves us in doubt, and says so
-            result = Result(index=index, outcome=Outcome.UNKNOWN, reason=Reason.PROVIDER_ERROR)
-        retry_at = next_try(
-            result.outcome,
-            result.reason,
-            attempt,
-            self._clock.now(),
-            state.plan.valid_until,
-            result.retry_after_s,
-            self._jitter(),
-        )
-        return Row(index, result.outcome, attempt, result.reason, result.provider_ref, retry_at, result.provider)
-
-
-def _spent(results: Sequence[Result]) -> tuple[Spent, ...]:
-    """What the results of a chunk cost, by provider."""
-    sums: dict[str, tuple[int, int]] = {}
-    for result in results:
-        if result.cost:
-            segments, cost = sums.get(result.provider, (0, 0))
-            sums[result.provider] = segments + result.segments, cost + result.cost
-    return tuple(Spent(provider, *both) for provider, both in sorted(sums.items()))
 
 
 def _folded(state: Shard, events: Sequence[Event]) -> Shard:

@@ -26,22 +26,27 @@ from domain.events import Recorded
 from domain.outcomes import REACHED, Outcome
 from domain.people import Channel
 from domain.planning import Told
-from domain.rulepacks import LANES
 from domain.shards import (
-    ChunkIntended,
     ChunkRecorded,
     Circle,
     Purpose,
     ReceiptsRecorded,
     ShardHeld,
-    ShardLeased,
     ShardPlanned,
-    ShardStopped,
+)
+from projections.delivery_rows import (
+    PLANNED,
+    SHARD_EVENTS,
+    STOPPED,
+    delivery_rows,
+    evolve_shard,
+    receipt_values,
+    recorded_values,
+    run_in_order,
+    shard_row,
 )
 from projections.projection import Bulk, Projection, Utc, add, upsert
 
-PLANNED = "planned"
-STOPPED = "stopped"
 PORTION = 5_000  # rows that are held before they are written: a batch of events may stand for many more
 
 
@@ -133,32 +138,32 @@ class Deliveries(Projection):
         shards: dict[str, dict[str, Any]] = {}
         new: list[dict[str, Any]] = []
         updates: list[tuple[Bulk, dict[str, Any]]] = []
-        wanted = {e.shard_id for r in events if isinstance(e := r.event, _SHARD_EVENTS)}
+        wanted = {e.shard_id for r in events if isinstance(e := r.event, SHARD_EVENTS)}
         if wanted:
             shards = self._load(db, wanted)
         for r in events:
             event = r.event
             if isinstance(event, ShardPlanned):
-                shards[event.shard_id] = _shard_row(event, r.position)
-                new.extend(_delivery_rows(event, r.position))
+                shards[event.shard_id] = shard_row(event, r.position)
+                new.extend(delivery_rows(event, r.position))
                 if len(new) >= PORTION:
                     add(db, self.deliveries, new)
                     new = []
-            elif isinstance(event, _SHARD_EVENTS):
+            elif isinstance(event, SHARD_EVENTS):
                 row = shards.get(event.shard_id)
                 if row is not None:
-                    _evolve_shard(row, r)
+                    evolve_shard(row, r)
                 if isinstance(event, ChunkRecorded | ShardHeld):
-                    updates.extend((self._record, _recorded_values(event.shard_id, o, r.position)) for o in event.rows)
+                    updates.extend((self._record, recorded_values(event.shard_id, o, r.position)) for o in event.rows)
                     if len(updates) >= PORTION:
                         add(db, self.deliveries, new)
-                        _run_in_order(db, updates)
+                        run_in_order(db, updates)
                         new, updates = [], []
             elif isinstance(event, ReceiptsRecorded):
-                updates.extend((self._receipt, _receipt_values(event.shard_id, o, r.position)) for o in event.rows)
+                updates.extend((self._receipt, receipt_values(event.shard_id, o, r.position)) for o in event.rows)
         if new:
             add(db, self.deliveries, new)
-        _run_in_order(db, updates)
+        run_in_order(db, updates)
         for shard_id in {
             r.event.shard_id for r in events if isinstance(r.event, ChunkRecorded | ShardHeld)
         } & shards.keys():
@@ -314,103 +319,3 @@ class Deliveries(Projection):
             .limit(limit)
         )
         return [dict(row) for row in db.execute(query).mappings()]
-
-
-_SHARD_EVENTS = (ShardLeased, ChunkIntended, ChunkRecorded, ShardHeld, ShardStopped)
-
-
-def _shard_row(event: ShardPlanned, position: int) -> dict[str, Any]:
-    return {
-        "shard_id": event.shard_id,
-        "warning_id": event.warning_id,
-        "node_id": event.node_id,
-        "circle": event.circle.value,
-        "purpose": event.purpose.value,
-        "channel": event.channel.value,
-        "language": event.language,
-        "lane": LANES.index(event.lane),
-        "recipients": len(event.recipients),
-        "settled": 0,
-        "open": 0,
-        "status": PLANNED,
-        "worker": "",
-        "leased_until": None,
-        "next_due": None,
-        "planned_position": position,
-        "sandboxed": event.sandboxed,
-        "position": position,
-    }
-
-
-def _delivery_rows(event: ShardPlanned, position: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "shard_id": event.shard_id,
-            "idx": i,
-            "warning_id": event.warning_id,
-            "person_id": person_id,
-            "outcome": PLANNED,
-            "reason": "",
-            "attempt": 0,
-            "provider_ref": "",
-            "receipt_ref": None,
-            "provider": "",
-            "retry_at": None,
-            "doubt": 0,
-            "position": position,
-        }
-        for i, person_id in enumerate(event.recipients)
-    ]
-
-
-def _evolve_shard(row: dict[str, Any], r: Recorded) -> None:
-    row["position"] = r.position
-    match r.event:
-        case ShardLeased(worker=worker, until=until):
-            row.update(worker=worker, leased_until=until, status="leased")
-        case ChunkIntended(indices=indices):
-            row["open"] += len(indices)
-            row["next_due"] = None
-        case ChunkRecorded(rows=rows):
-            row["open"] -= len(rows)
-            row["settled"] += sum(o.retry_at is None for o in rows)
-            if row["status"] != STOPPED and row["settled"] >= row["recipients"]:
-                row["status"] = "finished"
-        case ShardStopped():
-            row.update(status=STOPPED, next_due=None)
-
-
-def _recorded_values(shard_id: str, o: Any, position: int) -> dict[str, Any]:
-    return {
-        "b_shard": shard_id,
-        "b_idx": o.index,
-        "outcome": o.outcome.value,
-        "reason": o.reason.value,
-        "attempt": o.attempt,
-        "provider_ref": o.provider_ref,
-        "provider": o.provider,
-        "retry_at": o.retry_at,
-        "position": position,
-    }
-
-
-def _receipt_values(shard_id: str, o: Any, position: int) -> dict[str, Any]:
-    return {
-        "b_shard": shard_id,
-        "b_idx": o.index,
-        "b_outcome": o.outcome.value,
-        "b_ref": o.provider_ref,
-        "outcome": o.outcome.value,
-        "reason": o.reason.value,
-        "receipt_ref": o.provider_ref,
-        "position": position,
-    }
-
-
-def _run_in_order(db: Connection, updates: list[tuple[Bulk, dict[str, Any]]]) -> None:
-    """Runs updates in their order, in as few statements as the order allows."""
-    start = 0
-    for at in range(1, len(updates) + 1):
-        if at == len(updates) or updates[at][0] is not updates[start][0]:
-            updates[start][0].run(db, [values for _, values in updates[start:at]])
-            start = at

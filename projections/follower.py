@@ -11,8 +11,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import msgspec
 from sqlalchemy import (
@@ -23,9 +22,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
-    create_engine,
     delete,
-    event,
     insert,
     inspect,
     select,
@@ -33,7 +30,6 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import StaticPool
 
 from domain.errors import Unreachable
 from domain.events import Recorded
@@ -49,6 +45,7 @@ from projections.plans import Plans
 from projections.projection import Projection
 from projections.rates import RateView
 from projections.roster import Rosters
+from projections.sqlite import own_connection
 from projections.timers import Timers
 from projections.tree import Tree
 from projections.unclear import Unclear
@@ -75,7 +72,6 @@ VIEWS: tuple[type[Projection], ...] = (
 P = TypeVar("P", bound=Projection)
 BATCH = 500  # events in one transaction
 BATCH_ROWS = 20_000  # recipients and outcomes in one transaction
-READING_KIB, WRITING_KIB = 2_048, 32_768  # pages that SQLite keeps for each connection that reads, and for the writer
 Read = Callable[[int, int], Sequence[Recorded]]
 """Events after a position, at most so many."""
 
@@ -96,7 +92,7 @@ class Views:
 
     def __init__(self, engine: Engine, views: Sequence[type[Projection]] = VIEWS) -> None:
         self.engine = engine
-        self._writing_engine = _own_connection(engine)
+        self._writing_engine = own_connection(engine)
         self._writer = self._writing_engine.execution_options(fenghuo_write=True)
         self._classes = {cls.name: cls for cls in views}
         self._writing = threading.Lock()
@@ -338,46 +334,6 @@ def fingerprint(view: Projection, db: Connection) -> str:
         digest.update(msgspec.json.encode((table, row), order="sorted"))
         digest.update(b"\n")
     return digest.hexdigest()
-
-
-def sqlite_views(path: Path | None) -> Engine:
-    """An engine on a file (WAL; not flushed at each commit, since a view that is lost is rebuilt), or in memory."""
-    if path is None:
-        engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
-    else:
-        engine = create_engine(
-            f"sqlite:///{path}", pool_size=8, max_overflow=32, connect_args={"timeout": 30, "check_same_thread": False}
-        )
-    return _listened_to(engine, READING_KIB)
-
-
-def _own_connection(engine: Engine) -> Engine:
-    """An engine of the one writer. The pages that SQLite keeps are of use to who writes alone: to all others they are
-    out of date with the next batch, so theirs is small, and the writer does not lend its connection."""
-    if engine.dialect.name != "sqlite" or engine.url.database in (None, "", ":memory:"):
-        return engine
-    writer = create_engine(
-        engine.url, pool_size=1, max_overflow=0, connect_args={"timeout": 30, "check_same_thread": False}
-    )
-    return _listened_to(writer, WRITING_KIB)
-
-
-def _listened_to(engine: Engine, cache_kib: int) -> Engine:
-    @event.listens_for(engine, "connect")
-    def _connected(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # transactions are ours: see below
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=OFF")
-        connection.execute(f"PRAGMA cache_size=-{cache_kib}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # sqlite3 would begin at the first write. A reader wants one snapshot from its first query on; a writer wants
-        # the lock before it reads, since what it read could be outdated once it got the lock.
-        write = connection.get_execution_options().get("fenghuo_write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-    return engine
 
 
 def wipe(engine: Engine) -> None:

@@ -64,6 +64,12 @@ class Unclear(Projection):
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
+    def one(self, db: Connection, warning_id: str, person_id: str) -> dict[str, Any] | None:
+        c = self.answers.c
+        query = select(self.answers).where(c.warning_id == warning_id, c.person_id == person_id)
+        row = db.execute(query).mappings().first()
+        return dict(row) if row else None
+
     def page(
         self,
         db: Connection,

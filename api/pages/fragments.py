@@ -63,7 +63,7 @@ def read(source: ConsoleSource, who: Who, warning_id: str, language: str, before
         pieces={
             "status": _piece("_status.html", language, warning=warning, who=who),
             "actions": _piece("_actions.html", language, warning=warning, who=who, problems={}),
-            "help": _piece("_help.html", language, help=asked),
+            "help": _piece("_help.html", language, help=asked, warning=warning, who=who),
             "summary": _piece("_summary.html", language, summary=summary),
         },
         torn=source.position() != position,

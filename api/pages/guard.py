@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from fastapi.routing import APIRoute
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from api.pages import i18n, render
 from api.pages.i18n import N_
@@ -59,14 +60,14 @@ def require_same_origin(request: Request) -> None:
     )
 
 
-async def form(request: Request, limit: int) -> FormData:
-    """The form of a request of at most `limit` bytes. Raises InvalidInput."""
+async def form(request: Request, limit: int, fields: int = 50) -> FormData:
+    """The form of a request of at most `limit` bytes and `fields` fields. Raises InvalidInput."""
     length = request.headers.get("content-length", "")
     if not length.isdigit() or int(length) > limit:
         await _discard(request)
         raise InvalidInput("page.too_large", N_("What was sent is too large."), N_("A file may have up to 8 MiB."))
     try:
-        return await request.form(max_files=1, max_fields=50, max_part_size=limit)
+        return await request.form(max_files=1, max_fields=fields, max_part_size=limit)
     except HTTPException as error:
         raise InvalidInput(
             "page.form", N_("The form could not be read."), N_("Reload the page and try again.")
@@ -111,6 +112,22 @@ def refusal(request: Request, error: FenghuoError) -> Response:
     """The error as a page of its own, or in place for htmx."""
     name = "_problem.html" if wants_fragment(request) else "error.html"
     return render.html(render.page(name, i18n.choose(request), error=error, who=None), status_of(error))
+
+
+async def acted(
+    request: Request, act: Callable[[], Awaitable[str]], again: Callable[[FenghuoError], Response]
+) -> Response:
+    """Does it and leads to the page of the warning that `act` names; or shows in place, or on the page `again`, why
+    not."""
+    try:
+        target = f"/console/warnings/{quote(await act(), safe='')}"
+    except FenghuoError as error:
+        if wants_fragment(request):
+            return refusal(request, error)
+        return await asyncio.to_thread(again, error)
+    if wants_fragment(request):
+        return Response(status_code=204, headers={"HX-Redirect": target})
+    return RedirectResponse(target, status_code=303)
 
 
 def wants_fragment(request: Request) -> bool:

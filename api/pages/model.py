@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from api.preview import Preview
+from api.preview_shapes import Preview
 
 
 class WarningLine(msgspec.Struct, frozen=True, kw_only=True):

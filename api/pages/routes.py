@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
-from urllib.parse import quote
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from api.pages import fragments, guard, i18n, render
 from api.pages.assets import PREFIX, Assets
@@ -91,7 +89,7 @@ def console(
         _permit(who, "warning.draft")
         sent = await guard.form(request, MAX_FORM)
         values = {name: str(sent.get(name, "")).strip() for name in DraftForm.__struct_fields__}
-        return await _done(
+        return await guard.acted(
             request,
             lambda: desk.draft(who, DraftForm(**values)),
             lambda error: _overview(source, who, i18n.choose(request), error=error, at="draft", values=values),
@@ -111,7 +109,7 @@ def console(
                 raise InvalidInput("cap.too_large", N_("The file is too large."), N_("A file may have up to 8 MiB."))
             return await desk.draft_from_cap(who, data)
 
-        return await _done(
+        return await guard.acted(
             request, upload, lambda error: _overview(source, who, i18n.choose(request), error=error, at="cap")
         )
 
@@ -152,24 +150,9 @@ def console(
         def again(error: FenghuoError) -> Response:
             return _warning(source, who, warning_id, i18n.choose(request), error=error, at=at)
 
-        return await _done(request, act, again)
+        return await guard.acted(request, act, again)
 
     return router
-
-
-async def _done(
-    request: Request, act: Callable[[], Awaitable[str]], again: Callable[[FenghuoError], Response]
-) -> Response:
-    """Does it and leads to the warning's page; or shows in place, or on the page `again`, why not."""
-    try:
-        target = f"/console/warnings/{quote(await act(), safe='')}"
-    except FenghuoError as error:
-        if guard.wants_fragment(request):
-            return guard.refusal(request, error)
-        return await asyncio.to_thread(again, error)
-    if guard.wants_fragment(request):
-        return Response(status_code=204, headers={"HX-Redirect": target})
-    return RedirectResponse(target, status_code=303)
 
 
 def _permit(who: Who, action: str) -> None:

@@ -13,7 +13,8 @@ from api import capmap
 from api.commands import Actor
 from api.pages.i18n import N_
 from api.pages.model import DraftForm, HelpLine, Step, Summary, TreeLine, WarningLine, Who
-from api.preview import Preview, of_draft
+from api.preview import of_draft
+from api.preview_shapes import Preview
 from api.services import Services
 from api.treeview import tree_nodes
 from api.warnings import top_node
@@ -252,13 +253,9 @@ class Desk:
             if head.strip()
         ]
         countries = tuple(re.findall(r"[A-Z]{2}", form.countries.upper()))
-        try:
-            level = Level(form.level)
-        except ValueError as error:
-            raise InvalidInput("warning.level", "The level is blue, yellow, orange or red.") from error
         return Content(
             event=form.event.strip() or (texts[0].headline if texts else ""),
-            level=level,
+            level=content_level(form.level),
             texts=tuple(texts),
             area=Area(description=form.area.strip() or "—"),
             target=Target(nodes=(top_node(self._s),), countries=countries),
@@ -266,12 +263,21 @@ class Desk:
                 hotline=form.hotline.strip(), mission=form.mission.strip(), police=form.police.strip(), valid_from=now
             ),
             effective_at=now,
-            expires_at=_moment(form.expires, form.zone),
+            expires_at=moment_in(form.expires, form.zone),
             drill=form.drill == "yes",
         )
 
 
-def _moment(local: str, zone: str) -> datetime:
+def content_level(said: str) -> Level:
+    """Raises InvalidInput."""
+    try:
+        return Level(said)
+    except ValueError as error:
+        raise InvalidInput("warning.level", "The level is blue, yellow, orange or red.") from error
+
+
+def moment_in(local: str, zone: str) -> datetime:
+    """A form's `YYYY-MM-DDTHH:MM` in a zone (IANA). Raises InvalidInput."""
     try:
         return datetime.fromisoformat(local).replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
     except (ValueError, ZoneInfoNotFoundError) as error:

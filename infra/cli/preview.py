@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from api.preview import Phase, Preview
+from api.preview_shapes import Phase, Preview
 
 WHEN = {"at_once": "签发即通知 at once", "on_relay": "站点转发后通知 when stations relay"}
 MARKS = {"=": "{}", "-": "[-{}-]", "+": "{{+{}+}}"}

@@ -11,8 +11,8 @@ import typer
 from pydantic import ValidationError
 
 from api import capmap
-from api.preview import Preview
 from api.preview import preview as previewed
+from api.preview_shapes import Preview
 from api.schemas import WarningIn, jsonable
 from domain.errors import InvalidInput, NotFound
 from infra.cli.common import As, AsJson, DataDir, actor, out, read_file, settings, show, with_stores

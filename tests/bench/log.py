@@ -23,7 +23,8 @@ from infra.log.store import EventLog
 from infra.runtime import Runtime, Stores, new_id
 from infra.vault import FileVault
 from notifiers.channel import Delivery, Rendered, Result
-from projections.follower import Views, sqlite_views
+from projections.follower import Views
+from projections.sqlite import sqlite_views
 from tests.bench.figures import Figure, figure
 from tests.bench.rig import fan_out, folder, installation
 

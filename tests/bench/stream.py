@@ -19,7 +19,7 @@ from typing import Any
 
 import uvicorn
 
-from api.live import frame
+from api.live_hub import frame
 from api.registry import digest_of
 from domain import grants
 from domain.grants import Grant, GrantRole, Token, TokenKind

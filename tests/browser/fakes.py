@@ -19,14 +19,17 @@ from starlette.requests import Request
 from api.pages.live import Hub
 from api.pages.model import DraftForm, HelpLine, Summary, TreeLine, WarningLine, Who
 from api.pages.routes import console
-from api.preview import Cost, Difference, NodeCount, Phase, Preview, Sample, Some, TextMessage
+from api.preview_shapes import Cost, Difference, NodeCount, Phase, Preview, Sample, Some, TextMessage
 from domain.errors import InvalidInput, NotSignedIn, Refused
 
 NOW = datetime(2026, 11, 21, 12, 13, tzinfo=UTC)
 HIERARCHY = Path(__file__).parents[2] / "infra" / "demo" / "data" / "hierarchy.json"
 EVERYTHING = frozenset(
-    {"warning.read", "warning.draft", "warning.release", "warning.break_glass", "warning.cancel", "case.read"}
-)
+    {
+        "warning.read", "warning.draft", "warning.release", "warning.break_glass", "warning.cancel", "case.read",
+        "case.task", "people.open",
+    }
+)  # fmt: skip
 DUTY = Who(person_id="p-1", label="值班员 陈晓", may=EVERYTHING)
 
 

@@ -12,7 +12,8 @@ from views_rig import lived
 
 from domain.events import known_topics
 from projections import follower
-from projections.follower import VIEWS, Views, sqlite_views, wipe
+from projections.follower import VIEWS, Views, wipe
+from projections.sqlite import sqlite_views
 from projections.tree import Tree
 
 

@@ -204,6 +204,17 @@ async def test_settled_as_safe_counts_and_as_nothing_does_not(tmp_path, meaning,
         assert unread(h) == [(WHO, "referred")]
 
 
+async def test_an_answer_to_a_drill_that_means_help_opens_a_case_marked_as_one_of_a_drill(tmp_path):
+    async with house(tmp_path) as h:
+        warning_id = await h.draft(Level.RED, target="milan", drill=True)
+        await h.desk.release(actor("officer2"), warning_id)
+        await h.quiet()
+        await h.desk.answer(warning_id=warning_id, person_id=WHO, answer=Answer.UNCLEAR, channel="api", words="水很大")
+        await h.desk.settle_answer(actor("officer1"), warning_id, WHO, meaning=Answer.HELP)
+
+        assert [(e.person_id, e.drill) for e in h.events(CaseOpened)] == [(WHO, True)]
+
+
 async def test_who_has_no_grant_for_it_reads_and_settles_nothing(tmp_path):
     async with house(tmp_path) as h:
         warning_id = await h.told(Level.RED, target="milan")

@@ -12,7 +12,7 @@ from domain.errors import NotFound
 from domain.outcomes import Outcome, Reason, Row
 from domain.relays import RelayDelivered
 from domain.rulepacks import Level
-from domain.shards import Purpose, ReceiptsRecorded
+from domain.shards import ChunkRecorded, Purpose, ReceiptsRecorded
 from projections.tree import state_of
 
 DELIVERED = (Outcome.DELIVERED, Reason.NONE)
@@ -134,6 +134,34 @@ async def test_receipts_of_the_people_and_of_cancellations_are_not_their_nodes_d
             await receipt(h, (shard, 0))
 
         assert h.events(RelayDelivered) == []
+
+
+async def test_what_the_channel_itself_says_arrived_is_the_nodes_delivery_as_well(tmp_path):
+    async with house(tmp_path) as h:
+        h.notifiers[SMS].answers = {who: [Outcome.DELIVERED] * 9 for who in ("county1", "milan-head", "village-zh")}
+        h.notifiers[EMAIL].answers = {who: [Outcome.DELIVERED] * 9 for who in ("county1", "milan-it")}
+        warning_id = await h.told(Level.RED)
+
+        told = [e.node_id for e in h.events(RelayDelivered)]
+        assert sorted(told) == ["milan", "north"]
+        rows = h.view(lambda v, db: v.tree.rows(db, warning_id))
+        assert [state_of(rows[node]) for node in ("north", "milan", "village")] == ["delivered", "delivered", "told"]
+        await receipt(h, h.place(warning_id, "county1", EMAIL))  # the provider says it once more
+        await h.desk.cancel(actor("officer1"), warning_id, reason="mistake")
+        await h.quiet()
+        assert ("village-zh", SMS) in h.planned(warning_id, Purpose.CANCEL)
+        assert len(h.events(RelayDelivered)) == 2
+
+
+async def test_no_crash_can_come_between_the_channels_answer_in_the_ledger_and_its_nodes_delivery(tmp_path):
+    async with house(tmp_path) as h:
+        h.notifiers[SMS].answers = {"milan-head": [Outcome.DELIVERED]}
+        warning_id = await h.told(Level.ORANGE, target="milan")
+
+        shard_id, _ = h.place(warning_id, "milan-head")
+        (ledger,) = [r.position for r in h.recorded(ChunkRecorded) if r.event.shard_id == shard_id]
+        (delivered,) = [r.position for r in h.recorded(RelayDelivered)]
+        assert delivered < ledger
 
 
 @pytest.mark.parametrize("index", [-1, 2, 10_000])

@@ -87,7 +87,7 @@ async def test_silence_is_escalated_step_by_step(tmp_path):
         await h.pass_time(seconds=1)
         assert h.sent() == sorted(COUNTY * 2)  # for Milan and for Madrid
         assert {r.subject for n in h.notifiers.values() for _, _, r in n.sent} == {
-            "【催办：下级站点未回应】橙色预警: 洪水"
+            "【催办：尚无足够回应】橙色预警: 洪水"
         }
         assert states(h, warning_id)["milan"] == "escalated"
         h.forget_sent()

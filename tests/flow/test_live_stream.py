@@ -16,8 +16,9 @@ from setting import SHARED
 from town import Town
 from townsfolk import SETUP
 
-from api import live
-from api.live import BACKLOG, BEHIND, Hub, Reader
+from api import live_hub
+from api.live_hub import BACKLOG, Hub
+from api.live_reader import BEHIND, Reader
 from domain.grants import GrantRole
 
 pytestmark = SHARED
@@ -273,7 +274,7 @@ async def test_a_fault_while_following_ends_the_streams_and_the_next_ones_work(
 ) -> None:
     async with listening(town, "milan-head") as ear:
         with monkeypatch.context() as broken:
-            broken.setattr(live, "frame", lambda *_: 1 / 0)
+            broken.setattr(live_hub, "frame", lambda *_: 1 / 0)
             await town.release()
             assert await ear.next() is None
     assert "its readers reconnect" in caplog.text

@@ -117,9 +117,9 @@ async def test_a_warning_goes_out_comes_back_and_is_looked_back_upon(the_town: T
     await town.pass_time(seconds=899)
     assert town.unread() == []
     await town.pass_time(seconds=1)
-    await town.device("rome-deputy").expect_sms("Nessuna risposta da un punto inferiore", HEADLINE["it"])
+    await town.device("rome-deputy").expect_sms("Risposte insufficienti", HEADLINE["it"])
     await town.pass_time(seconds=900)
-    await town.device("county1").expect_sms("【催办：下级站点未回应】")
+    await town.device("county1").expect_sms("【催办：尚无足够回应】")
     await town.pass_time(seconds=900)
     for who, language in [("rome-it", "it"), ("rome-zh", "zh"), ("rome-push", "zh")]:
         await town.device(who).expect(HEADLINE[language])
