@@ -7,7 +7,6 @@ would have it left alone. Whoever was only put off has the message in the end, o
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest

@@ -160,7 +160,7 @@ async def test_a_receiver_that_misbehaves(tmp_path: Path, behaviour: Behaviour, 
         rows = ledger(h.town, HOOK, warning_id)
         assert kinds(rows["program2"])[0] == meaning
         others = {who: kinds(rows[who]) for who in PROGRAMS if who != "program2"}
-        assert others == dict.fromkeys(others, [RECEIVED]), "it touched nobody else"
+        assert others == {who: [RECEIVED] for who in others}, "it touched nobody else"
         if meaning[0] is Outcome.REFUSED:
             assert (len(rows["program2"]), h.receivers.sent_to(h.addresses["program2"])) == (1, [])
             h.town.read_all()
@@ -193,15 +193,13 @@ async def test_a_name_that_leads_into_our_own_network_is_never_connected_to(
     async with Listener() as inside, hooked(tmp_path / "data") as h:
         places = {"evil.example": ("127.0.0.1", inside.port), "rebound.example": ("::ffff:127.0.0.1", inside.port)}
         names(monkeypatch, dict(places))
-        hooks = {
-            name: {"webhook": {"url": f"https://{name}/x", "secret": SECRET}} for name in places
-        }
+        hooks = {name: {"webhook": {"url": f"https://{name}/x", "secret": SECRET}} for name in places}
         hooks["number"] = {"webhook": {"url": "https://2130706433/x", "secret": SECRET}}  # a name for those who resolve
         await settle(h.town, HOOK, hooks)
         warning_id = await h.told()
         await h.in_the_end()
         rows = ledger(h.town, HOOK, warning_id)
-        assert {name: kinds(rows[name]) for name in hooks} == dict.fromkeys(hooks, [NOWHERE])
+        assert {name: kinds(rows[name]) for name in hooks} == {name: [NOWHERE] for name in hooks}
         assert inside.came == 0
         h.nobody_lost(warning_id)
 
@@ -225,7 +223,7 @@ async def test_a_push_endpoint_in_our_own_network_is_never_connected_to(
         warning_id = await made.release(level="red", target={"nodes": ["milan"]})
         await made.quiet()
         rows = ledger(made, PUSH, warning_id)
-        assert {who: kinds(rows[who]) for who in endpoints} == dict.fromkeys(endpoints, [NOWHERE])
+        assert {who: kinds(rows[who]) for who in endpoints} == {who: [NOWHERE] for who in endpoints}
         assert inside.came == 0
         assert kinds(rows["milan-en"]) == [(Outcome.ACCEPTED, Reason.NONE)], "it touched nobody else"
         made.read_all()
