@@ -228,10 +228,12 @@ class Worker:
             sent, spent = await self._send(state, ready, at_night, *prepared)
             events = shards.record(state, sent, spent)
             now = self._clock.now()
-            if state.leased_until is not None and (state.leased_until - now).total_seconds() < LEASE_S / 2:
-                events += shards.lease(
-                    _folded(state, events), worker=self._worker_id, now=now, until=now + timedelta(seconds=LEASE_S)
-                )
+            ahead = _folded(state, events)
+            # There is no lease on what is finished, and what became of the last chunk is to be written all the same.
+            left = timedelta(0) if ahead.leased_until is None else ahead.leased_until - now
+            if not ahead.finished and left < timedelta(seconds=LEASE_S / 2):
+                until = now + timedelta(seconds=LEASE_S)
+                events += shards.lease(ahead, worker=self._worker_id, now=now, until=until)
 
     async def _ready(self, shard: Shard, width: int) -> tuple[list[int], dict[int, datetime], frozenset[int]]:
         """Whom to send to next; whom to let sleep, and until when; who of the first is told in their night."""
