@@ -10,7 +10,8 @@ from tests.ops import locks
 PAGE = locks.ROOT / "docs" / "faults.md"
 FAULTS = (
     "429 with Retry-After", "429 without Retry-After", "5xx", "4xx per code", "slow-loris", "half-open connection",
-    "TLS failure", "DNS failure", "reset mid-message", "accept then drop before the reply", "duplicate callback",
+    "TLS failure", "DNS failure", "reset mid-message", "accept then drop before the reply", "goodbye in the middle of a batch",
+    "provider away", "duplicate callback",
     "reordered callback", "forged callback", "late callback", "callback before the send's own answer",
     "sent but never delivered", "clock set back by an hour", "clock set ahead by an hour", "disk full",
     "poison recipient", "1 MB text", "control characters", "right-to-left characters", "header injection in names",
@@ -38,8 +39,6 @@ def tests_in(file: str) -> set[str]:
 
 def fault_tests() -> set[tuple[str, str]]:
     """Every test in the files that are about faults alone."""
-    files = [
-        *(locks.ROOT / "tests" / "flow").glob("test_faults_*.py"),
-        locks.ROOT / "tests/flow/test_callback_faults.py",
-    ]
+    flow = locks.ROOT / "tests" / "flow"
+    files = [*flow.glob("test_faults_*.py"), flow / "test_callback_faults.py"]
     return {(f"tests/flow/{file.name}", name) for file in files for name in tests_in(f"tests/flow/{file.name}")}
