@@ -10,8 +10,8 @@ from tests.ops import locks
 PAGE = locks.ROOT / "docs" / "faults.md"
 FAULTS = (
     "429 with Retry-After", "429 without Retry-After", "5xx", "4xx per code", "slow-loris", "half-open connection",
-    "TLS failure", "DNS failure", "reset mid-message", "accept then drop before the reply", "goodbye in the middle of a batch",
-    "provider away", "duplicate callback",
+    "TLS failure", "DNS failure", "reset mid-message", "accept then drop before the reply",
+    "goodbye in the middle of a batch", "provider away", "duplicate callback",
     "reordered callback", "forged callback", "late callback", "callback before the send's own answer",
     "sent but never delivered", "clock set back by an hour", "clock set ahead by an hour", "disk full",
     "poison recipient", "1 MB text", "control characters", "right-to-left characters", "header injection in names",
