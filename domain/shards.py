@@ -146,6 +146,11 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True):
             return []
         return [i for i, at in self.due.items() if i not in self.open and (at is None or at <= now)]
 
+    def hurried(self, now: datetime) -> Shard:
+        """With everything due now that is to be tried again: when it was said to be is by a clock that was set back."""
+        due = {i: None if at is None else min(at, now) for i, at in self.due.items()}
+        return msgspec.structs.replace(self, due=due)
+
     def next_due(self) -> datetime | None:
         """When the next retry is due, where only retries are left."""
         return min((at for i, at in self.due.items() if at is not None and i not in self.open), default=None)

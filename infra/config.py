@@ -69,6 +69,7 @@ class VoiceConfig(Charged):
     auth_token: SecretStr = SecretStr("")
     base_url: str = "https://api.twilio.com"
     concurrency: int = Field(default=16, ge=1, le=1000)
+    timeout_s: float = Field(default=15.0, gt=0, le=300)
 
 
 class EmailConfig(Limited):
@@ -125,6 +126,7 @@ class WebhookConfig(BaseModel):
 
     allowed_origins: list[str] = []
     concurrency: int = Field(default=64, ge=1, le=1000)
+    timeout_s: float = Field(default=15.0, gt=0, le=300)
 
 
 class ChatConfig(BaseModel):

@@ -43,6 +43,7 @@ def voice_channel(settings: Settings, clock: Clock) -> FailoverNotifier | None:
             caller=voice.caller,
             base_url=voice.base_url,
             concurrency=voice.concurrency,
+            timeout_s=voice.timeout_s,
         )
     )
     # Its callbacks go by the name of the channel: there is one account, and its key is known.

@@ -141,7 +141,7 @@ class Runtime:
             channel: DrillNotifier(notifier, self.receipts.record, stores.clock, drilled)
             for channel, notifier in notifiers.items()
         }
-        self.queue = ViewQueue(stores.views, stores.follower, stores.clock)
+        self.queue = ViewQueue(stores.views, stores.follower, stores.clock, stores.log.last_recorded_now)
         self.texts = ViewTexts(stores.views, stores.clock)
         self.worker = Worker(
             log=stores.log,

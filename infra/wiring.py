@@ -65,7 +65,9 @@ def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:
         )
     hooks = settings.webhook
     found[Channel.WEBHOOK] = WebhookNotifier(
-        WebhookSettings(allowed_origins=frozenset(hooks.allowed_origins), concurrency=hooks.concurrency)
+        WebhookSettings(
+            allowed_origins=frozenset(hooks.allowed_origins), concurrency=hooks.concurrency, timeout_s=hooks.timeout_s
+        )
     )
     if settings.chat is not None:
         chat = settings.chat

@@ -41,12 +41,14 @@ _log = structlog.get_logger("fenghuo.worker")
 
 
 class Waiting(NamedTuple):
-    """A shard that has something to send. `position`: the last event of it that the queue knows."""
+    """A shard that has something to send. `position`: the last event of it that the queue knows. `stale`: its retries
+    are due by a clock that was set back."""
 
     shard_id: str
     lane: Lane
     channel: Channel
     position: int
+    stale: bool = False
 
 
 class Queue(Protocol):
@@ -110,7 +112,7 @@ class Worker:
                     continue  # what is left of it, the queue is about to say
                 held[kind] += 1
                 started += 1
-                self._start(found.shard_id, kind)
+                self._start(found.shard_id, kind, found.stale)
             if not started:
                 await self._pause(now)
 
@@ -134,8 +136,8 @@ class Worker:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
 
-    def _start(self, shard_id: str, kind: tuple[Lane, Channel]) -> None:
-        task = asyncio.create_task(self._guarded(shard_id), name=f"shard-{shard_id}")
+    def _start(self, shard_id: str, kind: tuple[Lane, Channel], stale: bool) -> None:
+        task = asyncio.create_task(self._guarded(shard_id, stale), name=f"shard-{shard_id}")
         self._active[shard_id] = (task, kind)
 
         def ended(_: asyncio.Task[None]) -> None:
@@ -144,9 +146,9 @@ class Worker:
 
         task.add_done_callback(ended)
 
-    async def _guarded(self, shard_id: str) -> None:
+    async def _guarded(self, shard_id: str, stale: bool) -> None:
         try:
-            await self.drive(shard_id)
+            await self.drive(shard_id, stale=stale)
         except Refused:
             await asyncio.sleep(BEHIND_S)  # finished, stopped or held by another worker
         except FenghuoError as error:
@@ -158,8 +160,9 @@ class Worker:
 
     # One shard -------------------------------------------------------------------------------------------------------
 
-    async def drive(self, shard_id: str) -> None:
-        """Sends all that is due of one shard. Raises Refused where there is nothing to do or it is not ours."""
+    async def drive(self, shard_id: str, *, stale: bool = False) -> None:
+        """Sends all that is due of one shard; with `stale` all that will be. Raises Refused where there is
+        nothing to do or it is not ours."""
         stream = shard_stream(shard_id)
         state, version = await self._log.load(stream, shards.evolve)
         if state is None:
@@ -173,6 +176,8 @@ class Worker:
             await flight.wait(width)
             state, version = await self._log.load(stream, shards.evolve)  # what was read may be old by now
         try:
+            if stale and state is not None:
+                state = state.hurried(self._clock.now())
             await self._drive(stream, state, version, width)
         finally:
             flight.end(width)
@@ -215,10 +220,12 @@ class Worker:
             await self._arrived(ahead.plan, sent)
             events = shards.record(state, sent, spent)
             now = self._clock.now()
-            if state.leased_until is not None and (state.leased_until - now).total_seconds() < LEASE_S / 2:
-                events += shards.lease(
-                    _folded(state, events), worker=self._worker_id, now=now, until=now + timedelta(seconds=LEASE_S)
-                )
+            ahead = _folded(state, events)
+            # There is no lease on what is finished, and what became of the last chunk is to be written all the same.
+            left = timedelta(0) if ahead.leased_until is None else ahead.leased_until - now
+            if not ahead.finished and left < timedelta(seconds=LEASE_S / 2):
+                until = now + timedelta(seconds=LEASE_S)
+                events += shards.lease(ahead, worker=self._worker_id, now=now, until=until)
 
     async def _ready(self, shard: Shard, width: int) -> tuple[list[int], dict[int, datetime], frozenset[int]]:
         """Whom to send to next; whom to let sleep, and until when; who of the first is told in their night."""

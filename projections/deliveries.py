@@ -190,10 +190,11 @@ class Deliveries(Projection):
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
-    def queue(self, db: Connection, now: datetime, worker: str, limit: int) -> list[dict[str, Any]]:
+    def queue(self, db: Connection, now: datetime, worker: str, limit: int, stale: int = 0) -> list[dict[str, Any]]:
         """Shards that have something to send now and that nobody else holds: highest lane first, oldest first.
 
-        Of each lane and channel at most `limit`, so that what waits for one channel does not hide the others.
+        Of each lane and channel at most `limit`, so that what waits for one channel does not hide the others. What was
+        written up to the position `stale` is due whatever it says.
         """
         s = self.shards.c
         place = func.row_number().over(partition_by=(s.lane, s.channel), order_by=s.planned_position).label("place")
@@ -202,7 +203,7 @@ class Deliveries(Projection):
             .where(
                 or_(s.status.in_((PLANNED, "leased")), and_(s.status == STOPPED, s.open > 0)),
                 or_(s.leased_until.is_(None), s.worker == worker, s.leased_until < now),
-                or_(s.next_due.is_(None), s.next_due <= now),
+                or_(s.next_due.is_(None), s.next_due <= now, s.position <= stale),
             )
             .subquery()
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -25,14 +25,26 @@ from notifiers.worker import Waiting
 from projections.follower import Views
 from projections.warnings import state_of
 
+SLACK = timedelta(seconds=1)  # a wall clock that is behind by less was corrected, not set back
+
 
 class ViewQueue:
-    """The worker's queue on the shards view. A lease is an event of the shard, so two workers never share one."""
+    """The worker's queue on the shards view. A lease is an event of the shard, so two workers never share one.
 
-    def __init__(self, views: Views, follower: Follower, clock: Clock) -> None:
+    Retries are due by the wall clock. Where that was set back, those written before are offered at once: each comes
+    early by its own wait at most, and once, since its next one is written by the new clock. None waits for the hour
+    by which the clock was set. `recorded` says when the log was last written to: a clock may be set back between runs.
+    """
+
+    def __init__(
+        self, views: Views, follower: Follower, clock: Clock, recorded: Callable[[], datetime | None] = lambda: None
+    ) -> None:
         self._views = views
         self._follower = follower
         self._clock = clock
+        self._recorded = recorded
+        self._looked: tuple[float, datetime] | None = None  # by elapsed time and by the wall clock
+        self._stale = 0  # what was written up to here may be due by a clock that was set back since
         self._seen = -1
         self._offered: deque[Waiting] = deque()
         self._offer = asyncio.Event()
@@ -48,10 +60,27 @@ class ViewQueue:
         while self._offered:
             found.append(self._offered.popleft())
         self._seen = self._views.position
+        self._look()
         with self._views.reading() as db:
-            rows = self._views.deliveries.queue(db, now, worker, limit)
-        found += [Waiting(r["shard_id"], LANES[r["lane"]], Channel(r["channel"]), r["position"]) for r in rows]
+            rows = self._views.deliveries.queue(db, now, worker, limit, self._stale)
+        found += [
+            Waiting(r["shard_id"], LANES[r["lane"]], Channel(r["channel"]), r["position"], r["position"] <= self._stale)
+            for r in rows
+        ]
         return sorted(found, key=lambda waiting: LANES.index(waiting.lane))
+
+    def _look(self) -> None:
+        """Notices a wall clock that was set back since the last look, or since the log was last written to."""
+        elapsed, now = self._clock.elapsed(), self._clock.now()
+        if self._looked is None:
+            last = self._recorded()
+            back = last is not None and now < last - SLACK
+        else:
+            before, at = self._looked
+            back = now < at + timedelta(seconds=elapsed - before) - SLACK
+        if back:
+            self._stale = self._views.position
+        self._looked = elapsed, now
 
     async def wait(self, now: datetime) -> None:
         due = await asyncio.to_thread(self._next_due, now)
@@ -60,7 +89,8 @@ class ViewQueue:
             asyncio.create_task(self._offer.wait()),
         ]
         if due is not None:
-            waits.append(asyncio.create_task(self._wait_until(due)))
+            # Where the clock was set back since `now`, it is waited for as long as it was to be then.
+            waits.append(asyncio.create_task(self._wait_until(min(due, self._clock.now() + (due - now)))))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:

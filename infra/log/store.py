@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -254,6 +255,11 @@ class EventLog:
 
     def last_position_now(self) -> int:
         return self.recorder.max_notification_id() or 0
+
+    def last_recorded_now(self) -> datetime | None:
+        """When the last event was written, by the wall clock of that moment; None for an empty log."""
+        last = self.read_now(self.last_position_now() - 1, 1)
+        return last[-1].metadata.recorded_at if last else None
 
     def growth(self) -> Growth:
         """Take it before reading; its `wait` returns when something was appended since, or after a second."""

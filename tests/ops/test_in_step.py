@@ -10,8 +10,9 @@ import pytest
 import infra.log.mapper  # noqa: F401  registers every topic
 from api.app import VERSION
 from domain.events import known_topics
+from domain.outcomes import Outcome, Reason
 from infra.openapi import description
-from tests.ops import locks, outcomes
+from tests.ops import faults, locks, outcomes
 
 ROOT = locks.ROOT
 
@@ -60,3 +61,23 @@ def test_the_table_of_events_names_every_topic_and_no_other() -> None:
 
 def test_what_outcomes_mean_is_written_as_it_is() -> None:
     assert outcomes.TARGET.read_text(encoding="utf-8") == outcomes.page(), "make outcomes writes it anew"
+
+
+def test_the_table_of_faults_is_that_of_the_closed_list() -> None:
+    assert tuple(faults.table()) == faults.FAULTS
+
+
+@pytest.mark.parametrize("fault", faults.FAULTS)
+def test_a_fault_has_words_a_reason_and_tests_that_exist(fault: str) -> None:
+    happens, said, tests = faults.table()[fault]
+    assert happens
+    assert said
+    assert set(re.findall(r"`(\w+)`", said)) <= {*Reason, *Outcome, "late"}
+    assert tests
+    for file, name in tests:
+        assert name in faults.tests_in(file), f"{file} has no {name}"
+
+
+def test_every_test_of_a_fault_stands_in_the_table() -> None:
+    named = {test for _, _, tests in faults.table().values() for test in tests}
+    assert faults.fault_tests() - named == set()
