@@ -34,28 +34,29 @@ class ManualClock:
     """Stands still until it is moved. Sleepers wake when the time they wait for has come, or has passed."""
 
     def __init__(self, start: datetime) -> None:
-        self._now = start
-        self._elapsed = 0.0
+        self._at = (start, 0.0)  # by the wall clock and by elapsed time: one value, since threads look while it moves
         self._moved = asyncio.Event()
 
     def now(self) -> datetime:
-        return self._now
+        return self._at[0]
 
     def elapsed(self) -> float:
-        return self._elapsed
+        return self._at[1]
 
     def move(self, by: timedelta) -> None:
         """Time passes."""
-        self._elapsed += by.total_seconds()
-        self.jump(by)
+        self._set(by, by.total_seconds())
 
     def jump(self, by: timedelta) -> None:
         """Somebody sets the wall clock, ahead or back; no time passes."""
-        self._now += by
+        self._set(by, 0.0)
+
+    def _set(self, by: timedelta, elapsed: float) -> None:
+        self._at = (self._at[0] + by, self._at[1] + elapsed)
         self._moved.set()
         self._moved = asyncio.Event()
 
     async def sleep_until(self, at: datetime) -> None:
-        awake = self._elapsed + (at - self._now).total_seconds()
-        while self._now < at and self._elapsed < awake:
+        awake = self.elapsed() + (at - self.now()).total_seconds()
+        while self.now() < at and self.elapsed() < awake:
             await self._moved.wait()

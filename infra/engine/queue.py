@@ -71,7 +71,9 @@ class ViewQueue:
 
     def _look(self) -> None:
         """Notices a wall clock that was set back since the last look, or since the log was last written to."""
-        elapsed, now = self._clock.elapsed(), self._clock.now()
+        # The clocks are not read in one moment. The elapsed time before is what this look goes by, and the one after
+        # what the next does: a pause between makes a step back look smaller, and never makes one of nothing.
+        elapsed, now, later = self._clock.elapsed(), self._clock.now(), self._clock.elapsed()
         if self._looked is None:
             last = self._recorded()
             back = last is not None and now < last - SLACK
@@ -80,7 +82,7 @@ class ViewQueue:
             back = now < at + timedelta(seconds=elapsed - before) - SLACK
         if back:
             self._stale = self._views.position
-        self._looked = elapsed, now
+        self._looked = later, now
 
     async def wait(self, now: datetime) -> None:
         due = await asyncio.to_thread(self._next_due, now)
