@@ -39,6 +39,8 @@ def reach(
         show(found, as_json=True, text=str)
     else:
         out.print(_table(found))
+        total = found.total
+        out.print(f"{total.without_contact} stations without duty contact, {total.without_deputy} without deputy")
 
 
 def _table(found: Audit) -> Table:
@@ -59,9 +61,8 @@ def _table(found: Audit) -> Table:
         name = f"{'  ' * node.depth}{node.name_zh} {node.name_en}"
         table.add_row(name, *(str(figure) for figure in figures), ", ".join(missing))
     below = [total.people, total.unreachable, total.dead, total.untested]
-    lacking = f"{total.without_contact} stations without duty contact, {total.without_deputy} without deputy"
     table.add_section()
-    table.add_row("all", *(str(figure) for figure in below), lacking)
+    table.add_row("all", *(str(figure) for figure in below), "")
     return table
 
 

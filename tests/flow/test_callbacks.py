@@ -36,6 +36,8 @@ async def a_message(town: Town) -> tuple[str, dict[str, str]]:
     await town.device("milan-head").expect_sms()
     await town.until(lambda: len(town.recorded(ReceiptsRecorded)) > 0)
     sms = town.sandbox.sms.sent_to(phone_of("milan-head"))[-1]
+    # The message can arrive before the views know of it: it is offered to the worker as soon as it is planned.
+    assert await town.stores.follower.reached(town.stores.log.last_position_now())
     with town.stores.views.reading() as db:
         rows = town.stores.views.deliveries.page(db, warning_id, after=("", -1), limit=1000)
     (row,) = [row for row in rows if row["person_id"] == "milan-head"]
