@@ -1,11 +1,13 @@
-"""An account at Twilio over HTTP: requests with its credentials, and what an answer that is not 2xx comes to.
+"""An account at Twilio over HTTP: requests with its credentials, and what each answer comes to.
 
 Shared by text messages (sms.py) and calls (voice.py). Sources: the provider's REST API and its list of error codes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -14,7 +16,9 @@ from twilio.http.response import Response
 from twilio.rest import Client
 
 from domain.outcomes import Outcome, Reason
-from notifiers.net import http_session, read_answer, retry_after_s
+from notifiers.batch import accepted, in_doubt
+from notifiers.channel import Delivery, Result
+from notifiers.net import failure, http_session, read_answer, retry_after_s
 
 Refusals = Mapping[int, tuple[Outcome, Reason]]
 
@@ -74,16 +78,59 @@ def _error_code(body: bytes) -> int:
     return code if isinstance(code, int) else 0
 
 
-def connected(
-    account_sid: str, auth_token: str, base_url: str, *, connections: int, connect_timeout_s: float
-) -> tuple[aiohttp.ClientSession, Client]:
-    """A session of its own, and the library's client over it. The session is the caller's to close."""
-    session = http_session(connections=connections, connect_timeout_s=connect_timeout_s)
-    transport = _HttpClient(session, account_sid, auth_token)
-    # An empty `environment` keeps the library from reading edge and region from the process's own.
-    client = Client(account_sid, auth_token, http_client=transport, environment={"TWILIO": ""})  # type: ignore[no-untyped-call]
-    client.api.base_url = base_url.rstrip("/")
-    return session, client
+class Account:
+    """An account, and what is asked of the provider with it: connected at first need, and again after `close`."""
+
+    def __init__(
+        self,
+        account_sid: str,
+        auth_token: str,
+        base_url: str,
+        *,
+        connections: int,
+        timeout_s: float,
+        connect_timeout_s: float,
+    ) -> None:
+        """`timeout_s` is for one request, all told."""
+        self._credentials = account_sid, auth_token
+        self._base_url = base_url.rstrip("/")
+        self._connections = connections
+        self._timeout_s = timeout_s
+        self._connect_timeout_s = connect_timeout_s
+        self._open: tuple[aiohttp.ClientSession, Client] | None = None
+
+    async def ask(self, delivery: Delivery, request: Callable[[Client], Awaitable[Any]], refusals: Refusals) -> Result:
+        """What became of a request that makes one message or call; its `sid` is the provider's reference."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                made = await request(self._client())
+        except Answered as answer:
+            outcome, reason = meaning(answer, refusals)
+            return Result(index=delivery.index, outcome=outcome, reason=reason, retry_after_s=answer.retry_after_s)
+        except (aiohttp.ClientError, OSError) as error:
+            outcome, reason = failure(error)
+            return Result(index=delivery.index, outcome=outcome, reason=reason)
+        except ValueError:  # 2xx, but no JSON: somebody answered, perhaps not the provider
+            return in_doubt(delivery, Reason.PROVIDER_ERROR)
+        if not isinstance(made.sid, str) or not made.sid:
+            return in_doubt(delivery, Reason.PROVIDER_ERROR)
+        return accepted(delivery, made.sid[:64])
+
+    def _client(self) -> Client:
+        if self._open is None or self._open[0].closed:
+            session = http_session(connections=self._connections, connect_timeout_s=self._connect_timeout_s)
+            transport = _HttpClient(session, *self._credentials)
+            # An empty `environment` keeps the library from reading edge and region from the process's own.
+            client = Client(*self._credentials, http_client=transport, environment={"TWILIO": ""})  # type: ignore[no-untyped-call]
+            client.api.base_url = self._base_url
+            self._open = session, client
+        return self._open[1]
+
+    async def close(self) -> None:
+        """Gives back its connections."""
+        held, self._open = self._open, None
+        if held is not None:
+            await held[0].close()
 
 
 def meaning(answer: Answered, refusals: Refusals) -> tuple[Outcome, Reason]:

@@ -10,18 +10,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import aiohttp
 import msgspec
 from twilio.base import values
 from twilio.request_validator import RequestValidator
-from twilio.rest import Client
 
 from domain.outcomes import Outcome, Reason
 from domain.people import Channel
-from notifiers.account import Answered, connected, meaning
-from notifiers.batch import accepted, in_doubt, refused, sendable, spread
+from notifiers.account import Account
+from notifiers.batch import refused, sendable, spread
 from notifiers.channel import LINK, Delivery, Rendered, Result
-from notifiers.net import failure
 
 E164 = re.compile(r"\+[1-9][0-9]{5,14}")
 LONGEST_BODY = 1600  # characters, the provider's limit
@@ -76,13 +73,18 @@ class SmsNotifier:
         self.chunk = chunk
         self._settings = settings
         self._gate = asyncio.Semaphore(settings.concurrency)
-        self._session: aiohttp.ClientSession | None = None
-        self._client: Client | None = None
+        self._account = Account(
+            settings.account_sid,
+            settings.auth_token,
+            settings.base_url,
+            connections=settings.concurrency,
+            timeout_s=settings.timeout_s,
+            connect_timeout_s=settings.connect_timeout_s,
+        )
 
     async def send(self, rendered: Rendered, deliveries: Sequence[Delivery]) -> list[Result]:
         """As Notifier.send. A body of more than LONGEST_BODY characters is refused here: cut short, it would lose
         its link, which stands at the end."""
-        client = self._connected()
         short = sendable(rendered.short)
         validity_s = min(max(rendered.ttl_s, 1), LONGEST_VALIDITY_S)
         service = self._settings.sender.startswith("MG")
@@ -94,46 +96,23 @@ class SmsNotifier:
             body = short.replace(LINK, delivery.link)
             if not body or len(body) > LONGEST_BODY:
                 return refused(delivery, Reason.CONTENT_REFUSED)
-            try:
-                async with asyncio.timeout(self._settings.timeout_s):
-                    message = await client.messages.create_async(
-                        to=delivery.address,
-                        body=body,
-                        status_callback=delivery.callback or values.unset,
-                        validity_period=validity_s,
-                        **sender,
-                    )
-            except Answered as answer:
-                outcome, reason = meaning(answer, REFUSALS)
-                return Result(index=delivery.index, outcome=outcome, reason=reason, retry_after_s=answer.retry_after_s)
-            except (aiohttp.ClientError, OSError) as error:
-                outcome, reason = failure(error)
-                return Result(index=delivery.index, outcome=outcome, reason=reason)
-            except ValueError:  # 2xx, but no JSON: somebody answered, perhaps not the provider
-                return in_doubt(delivery, Reason.PROVIDER_ERROR)
-            if not isinstance(message.sid, str) or not message.sid:
-                return in_doubt(delivery, Reason.PROVIDER_ERROR)
-            return accepted(delivery, message.sid[:64])
+            return await self._account.ask(
+                delivery,
+                lambda client: client.messages.create_async(
+                    to=delivery.address,
+                    body=body,
+                    status_callback=delivery.callback or values.unset,
+                    validity_period=validity_s,
+                    **sender,
+                ),
+                REFUSALS,
+            )
 
         return await spread(deliveries, self._gate, self._settings.concurrency, one)
 
-    def _connected(self) -> Client:
-        if self._client is None or self._session is None or self._session.closed:
-            settings = self._settings
-            self._session, self._client = connected(
-                settings.account_sid,
-                settings.auth_token,
-                settings.base_url,
-                connections=settings.concurrency,
-                connect_timeout_s=settings.connect_timeout_s,
-            )
-        return self._client
-
     async def close(self) -> None:
         """As Notifier.close."""
-        session, self._session, self._client = self._session, None, None
-        if session is not None:
-            await session.close()
+        await self._account.close()
 
 
 def verify_signature(auth_token: str, url: str, params: Mapping[str, Any], signature: str) -> bool:

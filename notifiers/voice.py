@@ -9,16 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-import aiohttp
 import msgspec
-from twilio.rest import Client
 
 from domain.outcomes import Outcome, Reason
 from domain.people import Channel
-from notifiers.account import Answered, connected, meaning
-from notifiers.batch import accepted, in_doubt, refused, spread
+from notifiers.account import Account
+from notifiers.batch import refused, spread
 from notifiers.channel import Delivery, Rendered, Result
-from notifiers.net import failure
 from notifiers.sms import E164
 
 RING_S = 40  # longer than most mailboxes wait before they pick up, and shorter than people are patient
@@ -76,60 +73,42 @@ class VoiceNotifier:
         self.chunk = chunk
         self._settings = settings
         self._gate = asyncio.Semaphore(settings.concurrency)
-        self._session: aiohttp.ClientSession | None = None
-        self._client: Client | None = None
+        self._account = Account(
+            settings.account_sid,
+            settings.auth_token,
+            settings.base_url,
+            connections=settings.concurrency,
+            timeout_s=settings.timeout_s,
+            connect_timeout_s=settings.connect_timeout_s,
+        )
 
     async def send(self, rendered: Rendered, deliveries: Sequence[Delivery]) -> list[Result]:
         """As Notifier.send. A warning without words for a call is refused: a silent call would only frighten."""
-        client = self._connected()
 
         async def one(delivery: Delivery) -> Result:
             if not isinstance(delivery.address, str) or not E164.fullmatch(delivery.address):
                 return refused(delivery, Reason.BAD_ADDRESS)
             if not rendered.voice.strip() or not delivery.callback:
                 return refused(delivery, Reason.CONTENT_REFUSED)
-            try:
-                async with asyncio.timeout(self._settings.timeout_s):
-                    call = await client.calls.create_async(
-                        to=delivery.address,
-                        from_=self._settings.caller,
-                        url=delivery.callback,
-                        status_callback=f"{delivery.callback}/status",
-                        machine_detection="Enable",
-                        timeout=RING_S,
-                        time_limit=LONGEST_CALL_S,
-                    )
-            except Answered as answer:
-                outcome, reason = meaning(answer, REFUSALS)
-                return Result(index=delivery.index, outcome=outcome, reason=reason, retry_after_s=answer.retry_after_s)
-            except (aiohttp.ClientError, OSError) as error:
-                outcome, reason = failure(error)
-                return Result(index=delivery.index, outcome=outcome, reason=reason)
-            except ValueError:  # 2xx, but no JSON: somebody answered, perhaps not the provider
-                return in_doubt(delivery, Reason.PROVIDER_ERROR)
-            if not isinstance(call.sid, str) or not call.sid:
-                return in_doubt(delivery, Reason.PROVIDER_ERROR)
-            return accepted(delivery, call.sid[:64])
+            return await self._account.ask(
+                delivery,
+                lambda client: client.calls.create_async(
+                    to=delivery.address,
+                    from_=self._settings.caller,
+                    url=delivery.callback,
+                    status_callback=f"{delivery.callback}/status",
+                    machine_detection="Enable",
+                    timeout=RING_S,
+                    time_limit=LONGEST_CALL_S,
+                ),
+                REFUSALS,
+            )
 
         return await spread(deliveries, self._gate, self._settings.concurrency, one)
 
-    def _connected(self) -> Client:
-        if self._client is None or self._session is None or self._session.closed:
-            settings = self._settings
-            self._session, self._client = connected(
-                settings.account_sid,
-                settings.auth_token,
-                settings.base_url,
-                connections=settings.concurrency,
-                connect_timeout_s=settings.connect_timeout_s,
-            )
-        return self._client
-
     async def close(self) -> None:
         """As Notifier.close."""
-        session, self._session, self._client = self._session, None, None
-        if session is not None:
-            await session.close()
+        await self._account.close()
 
 
 def by_machine(params: Mapping[str, str]) -> bool:
