@@ -14,6 +14,7 @@ from itertools import count
 from domain.ports import Clock
 from domain.rates import Bucket, Rate, full
 from domain.rulepacks import LANES, Lane
+from notifiers.pause import first_of
 
 LONGEST_WAIT_S = 60.0  # seconds that a batch waits for its first token: above this it is better asked for again
 CHECK_S = 1.0  # real seconds after which the clock is looked at again: it may have been put back
@@ -121,13 +122,7 @@ class Pace:
     async def _pause(self, seconds: float) -> None:
         """Until then by the clock, or until a rate changed or somebody came; never longer than CHECK_S of real time."""
         at = self._clock.now() + timedelta(seconds=max(seconds, 0.0005))
-        waits = [asyncio.create_task(self._clock.sleep_until(at)), asyncio.create_task(self._changed.wait())]
-        try:
-            await asyncio.wait(waits, timeout=CHECK_S, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+        await first_of(self._clock.sleep_until(at), self._changed.wait(), timeout_s=CHECK_S)
 
 
 class _Waiter:

@@ -28,6 +28,7 @@ from notifiers.arrival import Arrivals
 from notifiers.channel import Notifier, Rendered
 from notifiers.flight import Flight
 from notifiers.links import Links
+from notifiers.pause import first_of
 from notifiers.quiet import Nights
 from notifiers.sending import Sender, Texts
 
@@ -128,13 +129,7 @@ class Worker:
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _pause(self, now: datetime) -> None:
-        waits = [asyncio.create_task(self._queue.wait(now)), asyncio.create_task(self._freed.wait())]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+        await first_of(self._queue.wait(now), self._freed.wait())
 
     def _start(self, shard_id: str, kind: tuple[Lane, Channel], stale: bool) -> None:
         task = asyncio.create_task(self._guarded(shard_id, stale), name=f"shard-{shard_id}")

@@ -26,6 +26,7 @@ from domain.shards import Purpose
 from domain.warnings import WarningState
 from infra.engine.follower import Follower
 from infra.log.store import EventLog
+from notifiers.pause import first_of
 from projections.follower import Views
 
 _log = structlog.get_logger("fenghuo.ladder")
@@ -78,16 +79,8 @@ class Ladder:
     async def _wait(self, position: int, next_due: datetime | None) -> None:
         """Until somebody is due or the views moved."""
         longest = self._clock.now() + LONGEST_WAIT
-        waits = [
-            asyncio.create_task(self._clock.sleep_until(min(next_due, longest) if next_due else longest)),
-            asyncio.create_task(self._follower.moved(position)),
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+        until = min(next_due, longest) if next_due else longest
+        await first_of(self._clock.sleep_until(until), self._follower.moved(position))
 
     def _next_due(self) -> datetime | None:
         with self._views.reading() as db:

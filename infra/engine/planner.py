@@ -29,6 +29,7 @@ from domain.shards import Circle, Purpose, ShardPlanned
 from domain.warnings import Status, WarningState
 from infra.engine.follower import Follower
 from infra.log.store import EventLog
+from notifiers.pause import first_of
 from projections.follower import Views
 
 _log = structlog.get_logger("fenghuo.planner")
@@ -81,16 +82,7 @@ class Planner:
 
     async def _wait(self, position: int) -> None:
         """Until the views moved, or a plan that failed is to be taken up again."""
-        waits: list[asyncio.Task[Any]] = [
-            asyncio.create_task(self._follower.moved(position)),
-            asyncio.create_task(self._failed.wait()),
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+        await first_of(self._follower.moved(position), self._failed.wait())
 
     def _pending(self) -> list[dict[str, Any]]:
         with self._views.reading() as db:

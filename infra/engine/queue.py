@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ from domain.shards import Circle, Purpose, ShardPlanned
 from domain.warnings import Text
 from infra.engine.follower import Follower
 from notifiers.channel import Rendered
+from notifiers.pause import first_of
 from notifiers.render import render
 from notifiers.trial import render_trial
 from notifiers.worker import Waiting
@@ -86,23 +87,11 @@ class ViewQueue:
 
     async def wait(self, now: datetime) -> None:
         due = await asyncio.to_thread(self._next_due, now)
-        waits: list[asyncio.Task[Any]] = [
-            asyncio.create_task(self._follower.moved(self._seen)),
-            asyncio.create_task(self._offer.wait()),
-        ]
+        waits: list[Coroutine[Any, Any, Any]] = [self._follower.moved(self._seen), self._offer.wait()]
         if due is not None:
             # Where the clock was set back since `now`, it is waited for as long as it was to be then.
-            waits.append(asyncio.create_task(self._wait_until(min(due, self._clock.now() + (due - now)))))
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
-
-    async def _wait_until(self, due: datetime) -> int:
-        await self._clock.sleep_until(due)
-        return 0
+            waits.append(self._clock.sleep_until(min(due, self._clock.now() + (due - now))))
+        await first_of(*waits)
 
     def _next_due(self, now: datetime) -> datetime | None:
         with self._views.reading() as db:

@@ -26,6 +26,7 @@ from domain.ports import Clock, Origin
 from infra.engine.follower import Follower
 from infra.engine.patience import Patience
 from infra.log.store import EventLog
+from notifiers.pause import first_of
 from projections.follower import Views
 from projections.timers import ESCALATE, REFER
 
@@ -95,16 +96,7 @@ class Timekeeper:
         if (patience := self._patience.left()) is not None:
             left.append(patience)
         until = now + min(left)
-        waits = [
-            asyncio.create_task(self._clock.sleep_until(until)),
-            asyncio.create_task(self._follower.moved(position)),
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+        await first_of(self._clock.sleep_until(until), self._follower.moved(position))
 
     def _rules(self, warning_id: str) -> str | None:
         """The rules that the warning was released under: its escalation goes by them, whatever came later."""

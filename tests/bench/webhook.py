@@ -95,7 +95,7 @@ async def durable() -> Figure:
                 _notifier(to),
                 lambda: spread(REQUESTS, one),
                 to.address,
-                frozenset({to.url}),
+                allowed_origins=frozenset({to.url}),
             )
 
 
