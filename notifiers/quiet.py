@@ -6,7 +6,7 @@ themself, else that of their node, else that of the office above it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -50,8 +50,10 @@ class Nights:
         self._contacts = contacts
         self._vault = vault
 
-    def of(self, plan: ShardPlanned, indices: Sequence[int], now: datetime) -> tuple[dict[int, datetime], set[int]]:
-        """(who is let sleep, and until when; who is told though it is their night).
+    def of(
+        self, plan: ShardPlanned, indices: Sequence[int], own: dict[int, dict[str, Any]], now: datetime
+    ) -> tuple[dict[int, datetime], set[int]]:
+        """(who is let sleep, and until when; who is told though it is their night). `own`: what each said of themself.
 
         Told are those whom the level wakes, and those whose night ends after the warning does: it would never be heard.
         A withdrawal has no end, so it waits.
@@ -61,9 +63,7 @@ class Nights:
         if plan.quiet is None:
             return held, told
         ends: dict[str, datetime | None] = {}
-        for index, zone in zip(indices, self._zones(plan, indices, now), strict=True):
-            if zone is None:
-                continue
+        for index, zone in self._zones(plan, indices, own, now):
             if zone.key not in ends:
                 ends[zone.key] = quiet_until(now, zone, plan.quiet)
             until = ends[zone.key]
@@ -75,21 +75,21 @@ class Nights:
                 held[index] = until
         return held, told
 
-    def _zones(self, plan: ShardPlanned, indices: Sequence[int], now: datetime) -> list[ZoneInfo | None]:
-        persons = [plan.recipients[i] for i in indices]
-        own = self._opened({who: [box] for who, box in self._contacts.sealed(persons).items()})
-        stays = self._opened(self._contacts.stays(persons))
+    def _zones(
+        self, plan: ShardPlanned, indices: Sequence[int], own: dict[int, dict[str, Any]], now: datetime
+    ) -> Iterator[tuple[int, ZoneInfo]]:
+        """The zone of each; those of whom none is known are left out."""
+        stays = self._opened(self._contacts.stays([plan.recipients[i] for i in indices]))
         node = next((there for name in self._contacts.zones(plan.node_id) if (there := zone_of(name))), None)
-        found: list[ZoneInfo | None] = []
-        for who in persons:
-            zone: ZoneInfo | None = None
+        for i in indices:
+            who, zone = plan.recipients[i], None
             if who in stays:
                 stay = whereabouts.current([whereabouts.opened(one) for one in stays[who]], now)
                 zone = None if stay is None else zone_of(stay.zone)
-            if zone is None and who in own and own[who][0].get("zone"):
-                zone = zone_of(str(own[who][0]["zone"]))
-            found.append(zone or node)
-        return found
+            if zone is None and i in own and own[i].get("zone"):
+                zone = zone_of(str(own[i]["zone"]))
+            if (zone := zone or node) is not None:
+                yield i, zone
 
     def _opened(self, sealed: dict[str, list[Sealed]]) -> dict[str, list[dict[str, Any]]]:
         boxes = [(who, box) for who, some in sealed.items() for box in some]

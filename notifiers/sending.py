@@ -1,20 +1,20 @@
-"""One chunk of a shard: its addresses and words, handed to the channel, and what became of each message."""
+"""One chunk of a shard: its words, handed to the channel for each address, and what became of each message."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
 from domain.outcomes import Outcome, Reason, Row
-from domain.people import ADDRESS, Channel
-from domain.ports import Clock, Contacts, Vault
+from domain.people import Channel
+from domain.ports import Clock
 from domain.shards import Purpose, Shard, ShardPlanned, Spent
 from notifiers.channel import Delivery, Notifier, Rendered, Result
+from notifiers.choosing import Chosen
 from notifiers.links import Links
-from notifiers.opened import UNREADABLE, opened
+from notifiers.opened import UNREADABLE
 from notifiers.quiet import woken
 from notifiers.retry import next_try
 
@@ -35,40 +35,29 @@ class Sender:
         self,
         *,
         texts: Texts,
-        contacts: Contacts,
-        vault: Vault,
         links: Links,
         notifiers: dict[Channel, Notifier],
         clock: Clock,
         jitter: Callable[[], float],
     ) -> None:
         self._texts = texts
-        self._contacts = contacts
-        self._vault = vault
         self._links = links
         self._notifiers = notifiers
         self._clock = clock
         self._jitter = jitter
 
-    async def prepare(self, plan: ShardPlanned, ready: Sequence[int]) -> tuple[dict[int, Any], Rendered | None]:
-        """The addresses by index, UNREADABLE for one that was altered, and the words; None where it is too late."""
-        if not ready or self._over(plan):
-            return {}, None
-        addresses, rendered = await asyncio.gather(
-            asyncio.to_thread(self._addresses, plan, ready), self._texts.rendered(plan)
-        )
-        return addresses, rendered
+    async def words(self, plan: ShardPlanned) -> Rendered | None:
+        """What to send; None where it is too late."""
+        return None if self._over(plan) else await self._texts.rendered(plan)
 
     async def send(
         self,
         state: Shard,
-        indices: Sequence[int],
-        at_night: frozenset[int],
-        addresses: dict[int, Any],
+        chosen: Chosen,
         rendered: Rendered | None,
     ) -> tuple[tuple[Row, ...], tuple[Spent, ...]]:
         """Sends, and says for each index what became of it and when it is tried again; and what that did cost."""
-        plan = state.plan
+        plan, indices, addresses, at_night = state.plan, chosen.ready, chosen.addresses, chosen.at_night
         if rendered is None or self._over(plan):
             attempts = state.attempts
             late = (Row(i, Outcome.EXPIRED, attempts.get(i, 0) + 1, Reason.VALIDITY_OVER) for i in indices)
@@ -104,17 +93,6 @@ class Sender:
         except Exception:  # against the contract of a channel; who of them got it is not known
             _log.exception("channel_failed", channel=plan.channel.value, shard_id=plan.shard_id)
             return []
-
-    def _addresses(self, plan: ShardPlanned, indices: Sequence[int]) -> dict[int, Any]:
-        persons = {i: plan.recipients[i] for i in indices}
-        sealed = self._contacts.sealed(list(persons.values()))
-        known = [i for i, person_id in persons.items() if person_id in sealed]
-        found: dict[int, Any] = {}
-        for i, fields in zip(known, opened(self._vault, [sealed[persons[i]] for i in known]), strict=True):
-            address = UNREADABLE if fields is UNREADABLE else (fields or {}).get(ADDRESS[plan.channel])
-            if address:
-                found[i] = address
-        return found
 
     def _row(self, state: Shard, index: int, result: Result | None, addressed: bool) -> Row:
         attempt = state.attempts.get(index, 0) + 1

@@ -11,7 +11,7 @@ import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -26,10 +26,10 @@ from domain.rulepacks import Lane
 from domain.shards import Shard, ShardPlanned, Spent
 from notifiers.arrival import Arrivals
 from notifiers.channel import Notifier, Rendered
+from notifiers.choosing import Chooser, Chosen
 from notifiers.flight import Flight
 from notifiers.links import Links
 from notifiers.pause import first_of
-from notifiers.quiet import Nights
 from notifiers.sending import Sender, Texts
 
 LEASE_S = 300.0
@@ -82,11 +82,9 @@ class Worker:
     ) -> None:
         self._log = log
         self._queue = queue
-        self._sender = Sender(
-            texts=texts, contacts=contacts, vault=vault, links=links, notifiers=notifiers, clock=clock, jitter=jitter
-        )
+        self._sender = Sender(texts=texts, links=links, notifiers=notifiers, clock=clock, jitter=jitter)
         self._notifiers = notifiers
-        self._nights = Nights(contacts, vault)
+        self._chooser = Chooser(contacts, vault)
         self._clock = clock
         self._worker_id = worker_id
         self._slots = slots
@@ -188,14 +186,14 @@ class Worker:
         spent: tuple[Spent, ...] = ()
         while True:
             ahead = _folded(state, events)
-            ready, held, at_night = ([], {}, frozenset()) if self._draining else await self._ready(ahead, width)
-            events += shards.hold(ahead, held)
-            if ready:
-                events += shards.intend(ahead, tuple(ready))
+            chosen = await self._choose(ahead, width)
+            events += shards.hold(ahead, chosen.held)
+            if chosen.ready:
+                events += shards.intend(ahead, chosen.ready)
             if not events:
                 return
             try:
-                prepared = await self._intended(stream, version, events, ahead.plan, ready, sure=bool(sent))
+                words = await self._intended(stream, version, events, ahead.plan, chosen, sure=bool(sent))
             except VersionConflict:
                 # Stopped by a cancellation, or taken over. What was sent is recorded still; what was not, is not sent.
                 state, version = await self._log.load(stream, shards.evolve)
@@ -209,9 +207,9 @@ class Worker:
                     return
                 continue
             state, version = _folded(state, events), version + len(events)
-            if not ready:
+            if not chosen.ready:
                 return
-            sent, spent = await self._sender.send(state, ready, at_night, *prepared)
+            sent, spent = await self._sender.send(state, chosen, words)
             await self._arrived(ahead.plan, sent)
             events = shards.record(state, sent, spent)
             now = self._clock.now()
@@ -222,24 +220,11 @@ class Worker:
                 until = now + timedelta(seconds=LEASE_S)
                 events += shards.lease(ahead, worker=self._worker_id, now=now, until=until)
 
-    async def _ready(self, shard: Shard, width: int) -> tuple[list[int], dict[int, datetime], frozenset[int]]:
-        """Whom to send to next; whom to let sleep, and until when; who of the first is told in their night."""
+    async def _choose(self, shard: Shard, width: int) -> Chosen:
+        """Whom to send to next, as the chooser says; nobody while draining."""
         now = self._clock.now()
-        due = shard.ready(now)
-        if shard.plan.quiet is None:
-            return due[:width], {}, frozenset()
-        ready: list[int] = []
-        held: dict[int, datetime] = {}
-        at_night: set[int] = set()
-        for start in range(0, len(due), width):
-            some = due[start : start + width]
-            asleep, told = await asyncio.to_thread(self._nights.of, shard.plan, some, now)
-            held |= asleep
-            at_night |= told
-            ready += [i for i in some if i not in asleep]
-            if len(ready) >= width:
-                break
-        return ready[:width], held, frozenset(at_night)
+        due = () if self._draining else shard.ready(now)
+        return await asyncio.to_thread(self._chooser.choose, shard.plan, due, width, now) if due else Chosen()
 
     async def _write(self, stream: str, version: int, events: Sequence[Event], *, sure: bool) -> None:
         """Appends; with `sure` it waits out a log that cannot be written, since the sends cannot be taken back."""
@@ -278,12 +263,15 @@ class Worker:
         version: int,
         events: Sequence[Event],
         plan: ShardPlanned,
-        ready: Sequence[int],
+        chosen: Chosen,
         *,
         sure: bool,
-    ) -> tuple[dict[int, Any], Rendered | None]:
-        """Appends, and gets ready what will be sent once the intent is durable: addresses by index, and the words."""
-        preparing = asyncio.ensure_future(self._sender.prepare(plan, ready))
+    ) -> Rendered | None:
+        """Appends, and gets ready the words that will be sent once the intent is durable."""
+        if not chosen.ready:
+            await self._write(stream, version, events, sure=sure)
+            return None
+        preparing = asyncio.ensure_future(self._sender.words(plan))
         try:
             await self._write(stream, version, events, sure=sure)
         except BaseException:

@@ -11,7 +11,20 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import msgspec
-from sqlalchemy import Column, Connection, Delete, Dialect, Insert, MetaData, Table, Text, TypeDecorator, Update, select
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Delete,
+    Dialect,
+    Insert,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    Update,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -106,7 +119,11 @@ class _Compiled:
         self._positional = compiled.positional
         names = (compiled.positiontup or []) if compiled.positional else list(compiled.binds)
         self._constants = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
-        converters = {n: b.type.dialect_impl(dialect).bind_processor(dialect) for n, b in compiled.binds.items()}
+        converters = {
+            # Every driver takes a bool as it is; the library's check of it costs more than all the other columns.
+            n: None if isinstance(b.type, Boolean) else b.type.dialect_impl(dialect).bind_processor(dialect)
+            for n, b in compiled.binds.items()
+        }
         self._names = [(name, converters[name]) for name in names]
 
     def parameters(self, rows: Sequence[dict[str, Any]]) -> Any:
