@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from twilio.base import values
 from twilio.request_validator import RequestValidator
 
 from domain.outcomes import Outcome, Reason
@@ -88,7 +87,10 @@ class SmsNotifier:
         short = sendable(rendered.short)
         validity_s = min(max(rendered.ttl_s, 1), LONGEST_VALIDITY_S)
         service = self._settings.sender.startswith("MG")
-        sender = {"messaging_service_sid" if service else "from_": self._settings.sender}
+        common = {
+            "MessagingServiceSid" if service else "From": self._settings.sender,
+            "ValidityPeriod": str(validity_s),
+        }
 
         async def one(delivery: Delivery) -> Result:
             if not isinstance(delivery.address, str) or not E164.fullmatch(delivery.address):
@@ -96,17 +98,10 @@ class SmsNotifier:
             body = short.replace(LINK, delivery.link)
             if not body or len(body) > LONGEST_BODY:
                 return refused(delivery, Reason.CONTENT_REFUSED)
-            return await self._account.ask(
-                delivery,
-                lambda client: client.messages.create_async(
-                    to=delivery.address,
-                    body=body,
-                    status_callback=delivery.callback or values.unset,
-                    validity_period=validity_s,
-                    **sender,
-                ),
-                REFUSALS,
-            )
+            form = {**common, "To": delivery.address, "Body": body}
+            if delivery.callback:
+                form["StatusCallback"] = delivery.callback
+            return await self._account.ask(delivery, "Messages", form, REFUSALS)
 
         return await spread(deliveries, self._gate, self._settings.concurrency, one)
 

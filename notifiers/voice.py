@@ -90,19 +90,16 @@ class VoiceNotifier:
                 return refused(delivery, Reason.BAD_ADDRESS)
             if not rendered.voice.strip() or not delivery.callback:
                 return refused(delivery, Reason.CONTENT_REFUSED)
-            return await self._account.ask(
-                delivery,
-                lambda client: client.calls.create_async(
-                    to=delivery.address,
-                    from_=self._settings.caller,
-                    url=delivery.callback,
-                    status_callback=f"{delivery.callback}/status",
-                    machine_detection="Enable",
-                    timeout=RING_S,
-                    time_limit=LONGEST_CALL_S,
-                ),
-                REFUSALS,
-            )
+            form = {
+                "To": delivery.address,
+                "From": self._settings.caller,
+                "Url": delivery.callback,
+                "StatusCallback": f"{delivery.callback}/status",
+                "MachineDetection": "Enable",
+                "Timeout": str(RING_S),
+                "TimeLimit": str(LONGEST_CALL_S),
+            }
+            return await self._account.ask(delivery, "Calls", form, REFUSALS)
 
         return await spread(deliveries, self._gate, self._settings.concurrency, one)
 
