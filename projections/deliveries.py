@@ -45,7 +45,7 @@ from projections.delivery_rows import (
     run_in_order,
     shard_row,
 )
-from projections.projection import Bulk, Projection, Utc, add, upsert
+from projections.projection import Bulk, Projection, Utc, add, rows_by_key, upsert
 
 PORTION = 5_000  # rows that are held before they are written: a batch of events may stand for many more
 
@@ -181,12 +181,7 @@ class Deliveries(Projection):
         return None if some else due
 
     def _load(self, db: Connection, shard_ids: set[str]) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
-        ids = sorted(shard_ids)
-        for start in range(0, len(ids), 400):
-            query = select(self.shards).where(self.shards.c.shard_id.in_(ids[start : start + 400]))
-            found.update({row["shard_id"]: dict(row) for row in db.execute(query).mappings()})
-        return found
+        return {row["shard_id"]: row for row in rows_by_key(db, self.shards, self.shards.c.shard_id, shard_ids)}
 
     # Reading ---------------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from domain.people import Channel, ContactChanged, Person, PersonForgotten, Pers
 from domain.private import Sealed
 from domain.rulepacks import RulePack, RulePackAdopted
 from domain.stations import Hierarchy, Kind, Node, NodeRegistered, Scope
-from projections.projection import Json, Projection, Utc, rows_by_key, upsert
+from projections.projection import Json, Projection, Utc, among, rows_by_key, upsert
 
 
 class Directory(Projection):
@@ -160,10 +160,9 @@ class Directory(Projection):
         """Everybody at these nodes as of a log position, by id."""
         p = self.people.c
         then = and_(p.from_position <= as_of, or_(p.to_position.is_(None), p.to_position > as_of))
-        for start in range(0, len(node_ids), 400):
-            query = select(self.people).where(p.node_id.in_(node_ids[start : start + 400]), then).order_by(p.person_id)
-            for row in db.execute(query).mappings():
-                yield _person(row)
+        query = select(self.people).where(among(db, p.node_id, node_ids), then).order_by(p.person_id)
+        for row in db.execute(query).mappings():
+            yield _person(row)
 
     def audience_page(
         self,
@@ -199,13 +198,10 @@ class Directory(Projection):
     def sealed(self, db: Connection, person_ids: Sequence[str]) -> dict[str, Sealed]:
         """The latest sealed contact of each person; those unknown or forgotten are absent."""
         p = self.people.c
-        found: dict[str, Sealed] = {}
-        for start in range(0, len(person_ids), 400):
-            query = select(p.person_id, type_coerce(p.sealed, Text)).where(
-                p.person_id.in_(person_ids[start : start + 400]), p.to_position.is_(None), p.sealed.is_not(None)
-            )
-            found.update((person_id, _sealed.decode(text)) for person_id, text in db.execute(query).all())
-        return found
+        query = select(p.person_id, type_coerce(p.sealed, Text)).where(
+            among(db, p.person_id, person_ids), p.to_position.is_(None), p.sealed.is_not(None)
+        )
+        return {person_id: _sealed.decode(text) for person_id, text in db.execute(query).all()}
 
 
 _sealed = msgspec.json.Decoder(Sealed)

@@ -6,7 +6,7 @@ Rows hold nothing that did not come from the log: dropping and rebuilding them g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import (
     Boolean,
     Column,
+    ColumnElement,
     Connection,
     Delete,
     Dialect,
@@ -23,6 +24,9 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     Update,
+    any_,
+    bindparam,
+    func,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -160,13 +164,25 @@ def add(db: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
     bulk.run(db, rows)
 
 
-def rows_by_key(
-    db: Connection, table: Table, column: Column[Any], keys: Iterable[Any], *conditions: Any
-) -> Iterable[dict[str, Any]]:
-    """Rows whose `column` is among `keys`, asked for in portions that every database takes."""
+def among(db: Connection, column: Column[Any], keys: Iterable[str]) -> ColumnElement[bool]:
+    """That `column`, a text, is one of `keys`, however many: they are one parameter, so the statement stays the same.
+
+    With IN, SQLAlchemy writes the statement anew for every number of keys, and every database has its own limit.
+    """
     wanted = list(dict.fromkeys(keys))
+    if db.dialect.name == "sqlite":
+        each = func.json_each(msgspec.json.encode(wanted).decode()).table_valued("value")
+        return column.in_(select(each.c.value))
+    return column == any_(bindparam(None, wanted, type_=postgresql.ARRAY(Text)))
+
+
+def rows_by_key(
+    db: Connection, table: Table, column: Column[Any], keys: Iterable[str], *conditions: Any
+) -> Iterator[dict[str, Any]]:
+    """Rows whose `column` is among `keys`."""
+    wanted = list(keys)
+    if not wanted:
+        return
     names = table.columns.keys()
-    for start in range(0, len(wanted), 400):
-        query = select(table).where(column.in_(wanted[start : start + 400]), *conditions)
-        for row in db.execute(query).all():
-            yield dict(zip(names, row, strict=True))
+    for row in db.execute(select(table).where(among(db, column, wanted), *conditions)).all():
+        yield dict(zip(names, row, strict=True))

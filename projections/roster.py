@@ -14,7 +14,7 @@ from sqlalchemy import Boolean, Column, Connection, Index, Integer, Text, or_, s
 from domain import roster
 from domain.events import Recorded
 from domain.roster import DutyHandedOver, DutyPlanned, Roster, Turn
-from projections.projection import Projection, Utc, upsert
+from projections.projection import Projection, Utc, among, upsert
 
 
 class Rosters(Projection):
@@ -73,33 +73,24 @@ class Rosters(Projection):
         A node is absent where nobody is.
         """
         c = self.turns.c
-        found: dict[str, Turn] = {}
-        for start in range(0, len(node_ids), 400):
-            query = select(self.turns).where(
-                c.node_id.in_(node_ids[start : start + 400]), c.from_at <= at, c.to_at > at, self._stands(as_of)
-            )
-            found.update((row["node_id"], _turn(row)) for row in db.execute(query).mappings())
-        return found
+        query = select(self.turns).where(
+            among(db, c.node_id, node_ids), c.from_at <= at, c.to_at > at, self._stands(as_of)
+        )
+        return {row["node_id"]: _turn(row) for row in db.execute(query).mappings()}
 
     def ahead(
         self, db: Connection, node_ids: Sequence[str], from_at: datetime, to_at: datetime
     ) -> dict[str, list[Turn]]:
         """The turns of many nodes that stand and touch a span, in order."""
         c = self.turns.c
+        query = (
+            select(self.turns)
+            .where(among(db, c.node_id, node_ids), c.from_at < to_at, c.to_at > from_at, self._stands(None))
+            .order_by(c.node_id, c.from_at)
+        )
         found: dict[str, list[Turn]] = {}
-        for start in range(0, len(node_ids), 400):
-            query = (
-                select(self.turns)
-                .where(
-                    c.node_id.in_(node_ids[start : start + 400]),
-                    c.from_at < to_at,
-                    c.to_at > from_at,
-                    self._stands(None),
-                )
-                .order_by(c.node_id, c.from_at)
-            )
-            for row in db.execute(query).mappings():
-                found.setdefault(row["node_id"], []).append(_turn(row))
+        for row in db.execute(query).mappings():
+            found.setdefault(row["node_id"], []).append(_turn(row))
         return found
 
     def between(self, db: Connection, node_id: str, from_at: datetime, to_at: datetime) -> list[Turn]:

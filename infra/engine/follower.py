@@ -14,7 +14,7 @@ from projections.follower import Views
 _log = structlog.get_logger("fenghuo.follower")
 
 LONGEST_BACKOFF_S = 30.0
-PACE_S = 0.05  # between two batches, unless somebody waits: many small ones take the interpreter from who is sending
+PACE_S = 0.1  # between two batches, unless somebody waits: many small ones take the interpreter from who is sending
 
 
 class Follower:
