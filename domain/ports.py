@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
@@ -23,8 +23,8 @@ class Clock(Protocol):
     def elapsed(self) -> float:
         """Seconds that have passed since some moment of the past. It only grows, whatever `now()` is set to."""
 
-    async def sleep_until(self, at: datetime) -> None:
-        """Returns once `now()` is `at` or later, or once as much time has passed as was left when it was asked.
+    def sleep_until(self, at: datetime) -> Coroutine[Any, Any, None]:
+        """Ends once `now()` is `at` or later, or once as much time has passed as was left when this was called.
 
         So a wall clock that is set back prolongs no wait, and one that is set ahead ends it within a second.
         """

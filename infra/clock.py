@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from domain.ports import Clock
+
+SAME_MOMENT_S = 0.1
 LONGEST_NAP_S = 1.0  # within this a wall clock that jumped ahead is noticed
 
 
@@ -24,8 +29,10 @@ class SystemClock:
             return time.clock_gettime(time.CLOCK_BOOTTIME)
         return time.monotonic()
 
-    async def sleep_until(self, at: datetime) -> None:
-        awake = self.elapsed() + (at - self.now()).total_seconds()
+    def sleep_until(self, at: datetime) -> Coroutine[Any, Any, None]:
+        return self._sleep(at, self.elapsed() + (at - self.now()).total_seconds())
+
+    async def _sleep(self, at: datetime, awake: float) -> None:
         while (left := min((at - self.now()).total_seconds(), awake - self.elapsed())) > 0:  # noqa: ASYNC110  time has no event
             await asyncio.sleep(min(left, LONGEST_NAP_S))
 
@@ -56,7 +63,17 @@ class ManualClock:
         self._moved.set()
         self._moved = asyncio.Event()
 
-    async def sleep_until(self, at: datetime) -> None:
-        awake = self.elapsed() + (at - self.now()).total_seconds()
+    def sleep_until(self, at: datetime) -> Coroutine[Any, Any, None]:
+        return self._sleep(at, self.elapsed() + (at - self.now()).total_seconds())
+
+    async def _sleep(self, at: datetime, awake: float) -> None:
         while self.now() < at and self.elapsed() < awake:
             await self._moved.wait()
+
+
+def both(clock: Clock) -> tuple[datetime, float]:
+    """The wall clock and elapsed time of one moment: read again where the thread was held up in between."""
+    while True:
+        before, now, after = clock.elapsed(), clock.now(), clock.elapsed()
+        if after - before < SAME_MOMENT_S:
+            return now, before

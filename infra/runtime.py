@@ -158,6 +158,7 @@ class Runtime:
             stores.feeds, stores.views, stores.follower, stores.clock, random.random, allowed_origins=feed_origins
         )
         self.timekeeper = Timekeeper(stores.log, stores.views, stores.follower, stores.clock)
+        self.ladder = Ladder(stores.log, stores.views, stores.follower, stores.clock)
         self._tasks: list[asyncio.Task[None]] = []
         self._lock: int | None = None
 
@@ -173,7 +174,7 @@ class Runtime:
             "planner": Planner(
                 stores.log, stores.views, stores.follower, stores.clock, stores.vault, self.queue.offer
             ).run,
-            "ladder": Ladder(stores.log, stores.views, stores.follower, stores.clock).run,
+            "ladder": self.ladder.run,
             "worker": self.worker.run,
             "prover": stores.prover.run,
             "feeds": self.poller.run,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Connection, Integer, Text, func, select, update
+from sqlalchemy import Column, Connection, Integer, Text, and_, func, or_, select, update
 
 from domain import ladder
 from domain.answers import AnswerReceived
@@ -26,6 +26,7 @@ _encoder = msgspec.json.Encoder(order="sorted")
 
 class Ladder(Projection):
     name = "ladder"
+    code_version = 2
 
     def __init__(self, generation: int = 0) -> None:
         super().__init__(generation)
@@ -50,6 +51,7 @@ class Ladder(Projection):
             Column("climb", Text, nullable=False),
             Column("due_at", Utc, index=True),  # none: nothing calls for the next rung
             Column("why", Text),
+            Column("position", Integer, nullable=False),  # of the event that `due_at` follows from
         )
         self.over = self.table("ladder_over", Column("warning_id", Text, primary_key=True))
 
@@ -65,14 +67,24 @@ class Ladder(Projection):
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
-    def due(self, db: Connection, now: datetime, limit: int = 2_000) -> list[dict[str, Any]]:
-        """Those whose next rung is due, longest due first: `climb` is where they stand."""
+    def due(
+        self, db: Connection, now: datetime, limit: int = 2_000, *, upto: int = 0, ahead: timedelta = timedelta(0)
+    ) -> list[dict[str, Any]]:
+        """Those whose next rung is due, longest due first: `climb` is where they stand.
+
+        What follows from events up to the position `upto` goes by a clock that is `ahead`.
+        """
         c = self.climbs.c
-        query = select(self.climbs).where(c.due_at <= now).order_by(c.due_at, c.shard_id, c.idx).limit(limit)
+        then = and_(c.position <= upto, c.due_at <= now + ahead)
+        query = select(self.climbs).where(or_(c.due_at <= now, then)).order_by(c.due_at, c.shard_id, c.idx).limit(limit)
         return [{**row, "climb": _climb.decode(row["climb"])} for row in db.execute(query).mappings()]
 
-    def next_due(self, db: Connection) -> datetime | None:
-        at: datetime | None = db.execute(select(func.min(self.climbs.c.due_at, type_=Utc))).scalar()
+    def next_due(self, db: Connection, *, upto: int = 0, ahead: timedelta = timedelta(0)) -> datetime | None:
+        """When somebody is next due by the present clock, as `due` has it."""
+        earliest = select(func.min(self.climbs.c.due_at, type_=Utc))
+        at: datetime | None = db.execute(earliest).scalar()
+        if ahead and (then := db.execute(earliest.where(self.climbs.c.position <= upto)).scalar()) is not None:
+            at = min(then - ahead, at or then)
         return at
 
     def shard(self, db: Connection, shard_id: str) -> dict[str, Any] | None:
@@ -92,8 +104,10 @@ class _Batch:
         self.shards: dict[str, tuple[str, str, Sequence[str]]] = {}  # warning, purpose, recipients
         self.new_shards: list[dict[str, Any]] = []
         self.climbs: dict[Key, Climb] = {}
+        self.since: dict[Key, int] = {}  # the position that each one's being due follows from
         self.touched: set[Key] = set()
         self.ended: set[str] = set()
+        self.position = 0
         self._load(events)
 
     def _load(self, events: Sequence[Recorded]) -> None:
@@ -122,9 +136,11 @@ class _Batch:
         c = self.view.climbs.c
         for warning_id, persons in people.items():
             for row in rows_by_key(self.db, self.view.climbs, c.person_id, sorted(persons), c.warning_id == warning_id):
-                self.climbs[warning_id, row["person_id"], row["purpose"]] = _climb.decode(row["climb"])
+                key = (warning_id, row["person_id"], row["purpose"])
+                self.climbs[key], self.since[key] = _climb.decode(row["climb"]), row["position"]
 
     def fold(self, r: Recorded) -> None:
+        self.position = r.position
         match r.event:
             case ShardPlanned() as event:
                 if _counts(event):
@@ -181,6 +197,9 @@ class _Batch:
                 self._put(key, ladder.ended(self.climbs[key]))
 
     def _put(self, key: Key, climb: Climb) -> None:
+        before = self.climbs.get(key)
+        if before is None or ladder.due(before) != ladder.due(climb):
+            self.since[key] = self.position
         self.climbs[key] = climb
         self.touched.add(key)
 
@@ -213,6 +232,7 @@ class _Batch:
             "climb": _encoder.encode(climb).decode(),
             "due_at": due[0] if due else None,
             "why": due[1].value if due else None,
+            "position": self.since[key],
         }
 
 

@@ -25,6 +25,7 @@ from domain.rulepacks import LevelRule
 from domain.shards import Purpose
 from domain.warnings import WarningState
 from infra.engine.follower import Follower
+from infra.engine.setback import Setback
 from infra.log.store import EventLog
 from notifiers.pause import first_of
 from projections.follower import Views
@@ -51,16 +52,21 @@ class _Due(msgspec.Struct, frozen=True):
 
 
 class Ladder:
+    """`looked` is the position of the views at which it last looked for who is due."""
+
     def __init__(self, log: EventLog, views: Views, follower: Follower, clock: Clock) -> None:
         self._log = log
         self._views = views
         self._follower = follower
         self._clock = clock
+        self._setback = Setback(clock, log.last_recorded_now)
+        self.looked = -1
 
     async def run(self) -> None:
         while True:
             position = self._views.position
-            next_due = await asyncio.to_thread(self._next_due)
+            next_due = await asyncio.to_thread(self._next_due, position)
+            self.looked = position
             if next_due is None or next_due > self._clock.now():
                 await self._wait(position, next_due)
                 continue
@@ -82,13 +88,16 @@ class Ladder:
         until = min(next_due, longest) if next_due else longest
         await first_of(self._clock.sleep_until(until), self._follower.moved(position))
 
-    def _next_due(self) -> datetime | None:
+    def _next_due(self, position: int) -> datetime | None:
+        self._setback.look(position)
         with self._views.reading() as db:
-            return self._views.ladder.next_due(db)
+            return self._views.ladder.next_due(db, upto=self._setback.upto, ahead=self._setback.ahead)
 
     def _due(self) -> list[_Due]:
         with self._views.reading() as db:
-            rows = self._views.ladder.due(db, self._clock.now(), AT_ONCE)
+            rows = self._views.ladder.due(
+                db, self._clock.now(), AT_ONCE, upto=self._setback.upto, ahead=self._setback.ahead
+            )
             who = sorted({row["person_id"] for row in rows})
             people = self._views.directory.people_by_id(db, who)
             dead = self._views.contact_points.unreachable(db, who, self._views.position)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from domain.ports import Clock
+from infra.clock import both
 
 
 class Seen(NamedTuple):
@@ -34,7 +35,7 @@ class Patience:
 
     def see(self, timers: Sequence[dict[str, Any]]) -> None:
         """Takes timers that were set or moved on since `position`, which follows them."""
-        now, elapsed = self._clock.now(), self._clock.elapsed()
+        now, elapsed = both(self._clock)
         for timer in timers:
             self.position = max(self.position, timer["position"])
             steps, done = timer["steps"], timer["done"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -18,6 +18,7 @@ from domain.rulepacks import LANES, Lane
 from domain.shards import Circle, Purpose, ShardPlanned
 from domain.warnings import Text
 from infra.engine.follower import Follower
+from infra.engine.setback import Setback
 from notifiers.channel import Rendered
 from notifiers.pause import first_of
 from notifiers.render import render
@@ -25,8 +26,6 @@ from notifiers.trial import render_trial
 from notifiers.worker import Waiting
 from projections.follower import Views
 from projections.warnings import state_of
-
-SLACK = timedelta(seconds=1)  # a wall clock that is behind by less was corrected, not set back
 
 
 class ViewQueue:
@@ -43,9 +42,7 @@ class ViewQueue:
         self._views = views
         self._follower = follower
         self._clock = clock
-        self._recorded = recorded
-        self._looked: tuple[float, datetime] | None = None  # by elapsed time and by the wall clock
-        self._stale = 0  # what was written up to here may be due by a clock that was set back since
+        self._setback = Setback(clock, recorded)
         self._seen = -1
         self._offered: deque[Waiting] = deque()
         self._offer = asyncio.Event()
@@ -61,29 +58,15 @@ class ViewQueue:
         while self._offered:
             found.append(self._offered.popleft())
         self._seen = self._views.position
-        self._look()
+        self._setback.look(self._seen)
+        stale = self._setback.upto
         with self._views.reading() as db:
-            rows = self._views.deliveries.queue(db, now, worker, limit, self._stale)
+            rows = self._views.deliveries.queue(db, now, worker, limit, stale)
         found += [
-            Waiting(r["shard_id"], LANES[r["lane"]], Channel(r["channel"]), r["position"], r["position"] <= self._stale)
+            Waiting(r["shard_id"], LANES[r["lane"]], Channel(r["channel"]), r["position"], r["position"] <= stale)
             for r in rows
         ]
         return sorted(found, key=lambda waiting: LANES.index(waiting.lane))
-
-    def _look(self) -> None:
-        """Notices a wall clock that was set back since the last look, or since the log was last written to."""
-        # The clocks are not read in one moment. The elapsed time before is what this look goes by, and the one after
-        # what the next does: a pause between makes a step back look smaller, and never makes one of nothing.
-        elapsed, now, later = self._clock.elapsed(), self._clock.now(), self._clock.elapsed()
-        if self._looked is None:
-            last = self._recorded()
-            back = last is not None and now < last - SLACK
-        else:
-            before, at = self._looked
-            back = now < at + timedelta(seconds=elapsed - before) - SLACK
-        if back:
-            self._stale = self._views.position
-        self._looked = later, now
 
     async def wait(self, now: datetime) -> None:
         due = await asyncio.to_thread(self._next_due, now)

@@ -19,6 +19,7 @@ import uvloop
 
 from domain.outcomes import Outcome
 from domain.people import Channel
+from infra import logs
 from infra.runtime import Runtime, Stores
 from notifiers.channel import Delivery, Rendered, Result
 from tests.bench.figures import ROOT, SWITCH_S, Figure
@@ -97,5 +98,6 @@ def _peak_mib() -> float:
 
 
 if __name__ == "__main__":
+    logs.configure(level="WARNING", as_json=False)  # what is printed here is read
     run = {"prepare": _prepare, "send": _send}[sys.argv[1]]
     uvloop.run(run(Path(sys.argv[2]), int(sys.argv[3])))

@@ -231,6 +231,41 @@ async def test_a_restart_in_the_middle_neither_forgets_nor_repeats_a_step(tmp_pa
         assert steps(h) == [(1, Why.NO_RECEIPT, {"email": 1}), (2, Why.NO_RECEIPT, {"voice": 1})]
 
 
+async def test_a_clock_set_back_delays_no_step(tmp_path):
+    async with house(tmp_path) as h:
+        await rules(h, one_by_one())
+        warning_id = await h.told(Level.RED, target="milan")
+        await h.pass_time(seconds=100)
+        h.clock.jump(timedelta(hours=-1))
+        await h.pass_time(seconds=LIMIT - 101)
+        assert went(h, warning_id, BOTH) == [(SMS, 0)]
+        h.clock.move(timedelta(seconds=1))
+        await h.until(lambda: len(went(h, warning_id, BOTH)) == 2)
+        await h.quiet()
+        assert went(h, warning_id, BOTH) == [(SMS, 0), (EMAIL, 1)]
+        # What was sent since goes by the present clock alone: its limit is as long as any other.
+        await h.pass_time(seconds=LIMIT - 1)
+        assert len(steps(h)) == 1
+        await h.pass_time(seconds=1)
+        assert [rung for rung, _, _ in steps(h)] == [1, 2]
+        await h.pass_time(hours=2)  # past where the old clock was: nothing is taken again
+        assert len(steps(h)) == 2
+
+
+async def test_a_restart_after_the_clock_was_set_back_delays_no_step(tmp_path):
+    clock = ManualClock(NOW)
+    async with house(tmp_path, clock) as h:
+        await rules(h, one_by_one())
+        warning_id = await h.told(Level.RED, target="milan")
+    clock.jump(timedelta(hours=-1))
+    async with house(tmp_path, clock) as h:
+        await h.until(lambda: h.runtime.ladder.looked == h.stores.views.position)
+        h.clock.move(timedelta(seconds=LIMIT))
+        await h.until(lambda: len(went(h, warning_id, BOTH)) == 2)
+        await h.quiet()
+        assert steps(h) == [(1, Why.NO_RECEIPT, {"email": 1})]
+
+
 async def test_planning_a_step_again_changes_nothing(tmp_path):
     async with house(tmp_path) as h:
         await rules(h, one_by_one())
