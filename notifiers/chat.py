@@ -27,7 +27,7 @@ from domain.outcomes import Outcome, Reason
 from domain.people import Channel
 from notifiers.batch import accepted, deferred, in_doubt, refused, sendable, spread
 from notifiers.channel import LINK, Delivery, Rendered, Result
-from notifiers.net import LONGEST_URL, PORTS, ForbiddenAddress, is_literal, is_public, ports_of
+from notifiers.net import LONGEST_URL, PORTS, ForbiddenAddress, is_public, may_be_public, ports_of
 
 FIXED = frozenset({"wecombot", "dingtalk", "feishu", "lark"})
 """Services at a host of their own; the URL holds a token and no host."""
@@ -139,7 +139,7 @@ def chat_target(address: object, ports: Sequence[tuple[str, int]] = ()) -> bool:
     port = url.explicit_port or usual
     if (url.host, port) in ports:
         return True
-    if url.scheme in PLAIN or port not in PORTS or (is_literal(url.host) and not is_public(url.host)):
+    if url.scheme in PLAIN or port not in PORTS or not may_be_public(url.host):
         raise ValueError("not public")
     return False
 

@@ -22,6 +22,7 @@ LARGEST_ANSWER = 64 * 1024  # bytes of an answer that are read; none of ours nee
 LONGEST_URL = 2048  # characters
 PORTS = frozenset({80, 443, 8080, 8443})  # where a stranger's URL may lead: web servers, not mail or databases
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")  # what no top-level domain looks like (WHATWG, "ends in a number")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -117,13 +118,14 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
-def is_literal(host: str) -> bool:
-    """Whether a URL's host is an address and not a name."""
+def may_be_public(host: str) -> bool:
+    """Whether a URL's host is a public address, or a name: what that leads to is for PublicResolver to judge."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        return False
-    return True
+        # Some resolvers take `2130706433` and `0x7f.1` for addresses.
+        return not _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2])
+    return is_public(host)
 
 
 def public_target(address: object, allowed: Collection[str] = ()) -> URL:
@@ -141,7 +143,7 @@ def public_target(address: object, allowed: Collection[str] = ()) -> URL:
     if origin in allowed:
         return url
     host = url.host or ""
-    if url.scheme != "https" or url.port not in PORTS or (is_literal(host) and not is_public(host)):
+    if url.scheme != "https" or url.port not in PORTS or not may_be_public(host):
         raise ValueError("not public")
     host.rstrip(".").encode("idna")  # raises UnicodeError, a ValueError, for what no name server takes
     return url

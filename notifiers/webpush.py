@@ -26,18 +26,16 @@ from domain.outcomes import Outcome, Reason
 from domain.people import Channel
 from notifiers.batch import accepted, refused, sendable, spread
 from notifiers.channel import LINK, Delivery, Rendered, Result
-from notifiers.net import PublicResolver, failure, http_session, is_literal, is_public, read_answer, retry_after_s
+from notifiers.net import PublicResolver, failure, http_session, public_target, read_answer, retry_after_s
 
 LARGEST_PAYLOAD = 3993  # bytes: 4096 less header, padding delimiter and tag (RFC 8291 section 4)
 LONGEST_TITLE = 200  # characters
 LONGEST_LINK = 1024  # characters; leaves room for the text
-LONGEST_ENDPOINT = 2048  # characters
 TOKEN_S = 12 * 3600  # seconds for which a token is made out; RFC 8292 section 2 allows 24 hours
 TOKEN_SPARE_S = 3600  # seconds before its end at which a token is replaced
 MOST_ORIGINS = 1000  # tokens kept; there are a handful of push services, but an endpoint is a stranger's word
 URGENCIES = frozenset({"very-low", "low", "normal", "high"})
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+=*")
-_PRINTABLE = re.compile(r"[\x21-\x7e]+")
 
 
 class WebPushSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,20 +158,12 @@ class WebPushNotifier:
     def _target(self, subscription: Any) -> tuple[URL, bytes, bytes] | None:
         """Endpoint, the browser's public key and its secret, where they are what RFC 8291 asks for."""
         try:
-            endpoint, keys = subscription["endpoint"], subscription["keys"]
+            keys = subscription["keys"]
             receiver, secret = _decode(keys["p256dh"]), _decode(keys["auth"])
-            if not isinstance(endpoint, str) or len(endpoint) > LONGEST_ENDPOINT or not _PRINTABLE.fullmatch(endpoint):
-                return None
-            url = URL(endpoint)
-            origin = _origin(url)
+            url = public_target(subscription["endpoint"], self._allowed)
         except (LookupError, TypeError, ValueError):
             return None
-        if len(receiver) != 65 or receiver[0] != 4 or len(secret) != 16 or url.user is not None:
-            return None
-        if origin in self._allowed:
-            return url, receiver, secret
-        host = url.host
-        if url.scheme != "https" or not host or (is_literal(host) and not is_public(host)):
+        if len(receiver) != 65 or receiver[0] != 4 or len(secret) != 16:
             return None
         return url, receiver, secret
 

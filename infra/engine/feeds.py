@@ -22,7 +22,7 @@ from domain.errors import FenghuoError, InvalidInput, Unreachable
 from domain.feeds import Feed, Form, Taken
 from domain.ports import Clock
 from infra.engine.follower import Follower
-from notifiers.net import PublicResolver, http_session, is_literal, is_public, retry_after_s
+from notifiers.net import PublicResolver, http_session, may_be_public, retry_after_s
 from projections.follower import Views
 
 _log = structlog.get_logger("fenghuo.feeds")
@@ -198,7 +198,7 @@ class Poller:
         if url.absolute and url.user is None and url.host:
             if url.origin() in self._allowed:
                 return url
-            if url.scheme == "https" and not (is_literal(url.host) and not is_public(url.host)):
+            if url.scheme == "https" and may_be_public(url.host):
                 return url
         raise InvalidInput("feed.address", "The feed's address is not one on the open internet.", "Use https.")
 

@@ -145,6 +145,12 @@ async def test_urls_that_lead_inside_are_no_addresses(hooks: WebhookRig, url: st
     assert (result.outcome, result.reason) == (Outcome.REFUSED, Reason.BAD_ADDRESS)
 
 
+@pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "127.1", "0x7f.1", "0177.0.0.01", "a.example.1", "1."])
+def test_an_address_in_disguise_is_not_even_registered(host: str) -> None:
+    with pytest.raises(ValueError, match="not public"):
+        public_target(f"https://{host}/x")
+
+
 @pytest.mark.parametrize("url", ["https://hooks.example/x", "https://hooks.example:8443/", "https://8.8.8.8/x"])
 def test_urls_that_lead_outside(url: str) -> None:
     assert str(public_target(url)) == url
