@@ -55,9 +55,7 @@ def create_app(
     services: Services,
     meters: Meters | None = None,
 ) -> FastAPI:
-    """The application over wired services. Before the server waits for its connections: set
-    `app.state.closing` and close `app.state.hub` and `app.state.live`, which end the live streams.
-    """
+    """The application over wired services. Call `end_streams` before the server waits for its connections."""
     source = Source(services)
     hub = Hub(source)
 
@@ -107,6 +105,24 @@ def create_app(
     meters = meters or Meters()
     app.add_middleware(_Around, meters=meters)
     return app
+
+
+def health_app(services: Services, meters: Meters) -> FastAPI:
+    """How a process is that has no API: for supervisors and Prometheus."""
+    app = FastAPI(title=TITLE, version=VERSION, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.services = services
+    problems.install(app)
+    app.include_router(health.router)
+    app.add_middleware(_Around, meters=meters)
+    return app
+
+
+async def end_streams(app: FastAPI) -> None:
+    """Ends the live streams: a server that waits for its connections would wait for them for ever."""
+    if hasattr(app.state, "closing"):
+        app.state.closing.set()
+        await app.state.hub.close()
+        await app.state.live.close()
 
 
 class _Around:

@@ -75,7 +75,7 @@ class VoiceConfig(Charged):
 class EmailConfig(Limited):
     """The mail server that takes our mail.
 
-    With `bounce_port` and `bounce_domain`, `fenghuo serve` takes bounces on that port of `bounce_host`; the domain's MX
+    With `bounce_port` and `bounce_domain`, `fenghuo all` takes bounces on that port of `bounce_host`; the domain's MX
     or the mail server must hand them there. `receipts` also asks for word of delivery, where a server offers it.
     """
 

@@ -1,18 +1,16 @@
 """One installation, put together: the stores of a data folder, and the parts that act on them while it runs.
 
-`Stores` is what every command opens; `Runtime` is what `fenghuo serve` runs. Nothing here decides anything.
+`Stores` is what every command opens, `Runtime` what a process of the installation runs. Nothing here decides anything.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import random
-import time
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from api.registry import Registry
 from domain.errors import FenghuoError, Unreachable
 from domain.people import Channel
 from domain.ports import Clock
+from domain.rulepacks import LANES, Lane
 from infra.clock import SystemClock
 from infra.engine.feeds import Poller
 from infra.engine.follower import Follower
@@ -36,10 +35,12 @@ from infra.engine.queue import ViewContacts, ViewQueue, ViewTexts
 from infra.engine.timekeeper import Timekeeper
 from infra.engine.trials import ReachTests
 from infra.engine.tuner import Tuner
+from infra.locks import FileLock, Lock, Part, alone, supervised
 from infra.log.mapper import EventMapper
 from infra.log.proof import Prover
 from infra.log.recorders import sqlite_log
 from infra.log.store import EventLog
+from infra.roles import Role
 from infra.vault import FileVault
 from notifiers.channel import Notifier
 from notifiers.drill import Count, DrillNotifier
@@ -52,8 +53,7 @@ from projections.sqlite import sqlite_views
 _log = structlog.get_logger("fenghuo.runtime")
 
 DRAIN_S = 30.0
-FIRST_WAIT_S = 0.2  # before a part that failed begins again; doubles
-LONGEST_WAIT_S = 15.0
+SHARED_POLL_S = 0.05  # how often a process looks at a log that others write to
 
 
 _ids = random.Random(os.urandom(32))  # noqa: S311  ids must be unique, not secret
@@ -102,6 +102,10 @@ class Stores:
         self.vault.close()
         self.log.recorder.datastore.close()  # type: ignore[attr-defined]
 
+    def lock(self, name: str) -> Lock:
+        """The lock of this name on the installation."""
+        return FileLock(self.folder / f"{name}.lock")
+
     async def catch_up(self) -> int:
         """Brings the views to the end of the log."""
         return await asyncio.to_thread(self.views.catch_up, self.log.read_now)
@@ -115,10 +119,9 @@ class Stores:
 
 
 class Runtime:
-    """A running installation: follower, planner, timekeeper, worker and prover beside the stores.
+    """One process of an installation: the parts of its role, beside the stores.
 
-    Only one may run on a data folder at a time: a lock on a file says so. Raises Unreachable where another runs.
-    `drilled` hears of every message of a drill.
+    What may run once only is held by locks: see locks.py. `drilled` hears of every message of a drill.
     """
 
     def __init__(
@@ -130,9 +133,15 @@ class Runtime:
         reach_test_days: int = 0,
         drilled: Count = lambda *_: None,
         providers: Providers | None = None,
+        *,
+        role: Role = Role.ALL,
+        lanes: Collection[Lane] = LANES,
+        worker: str = "embedded",
     ) -> None:
-        """`reach_test_days`: how often contact points that were not heard of are tested; 0: never by itself."""
+        """`reach_test_days`: how often contact points that were not heard of are tested; 0: never by itself.
+        `lanes` are those that are sent here. `worker`: its name in leases; after a restart it goes on with its own."""
         self.stores = stores
+        self.role = role
         self.providers = providers or providers_of(notifiers.values())
         self._reach_test_days = reach_test_days
         self.links = Links(public_url, stores.vault.secret("links"))
@@ -141,7 +150,7 @@ class Runtime:
             channel: DrillNotifier(notifier, self.receipts.record, stores.clock, drilled)
             for channel, notifier in notifiers.items()
         }
-        self.queue = ViewQueue(stores.views, stores.follower, stores.clock, stores.log.last_recorded_now)
+        self.queue = ViewQueue(stores.views, stores.follower, stores.clock, stores.log.last_recorded_now, lanes)
         self.texts = ViewTexts(stores.views, stores.clock)
         self.worker = Worker(
             log=stores.log,
@@ -153,83 +162,95 @@ class Runtime:
             notifiers=self.notifiers,
             clock=stores.clock,
             jitter=random.random,
+            worker_id=worker,
         )
         self.poller = Poller(
             stores.feeds, stores.views, stores.follower, stores.clock, random.random, allowed_origins=feed_origins
         )
         self.timekeeper = Timekeeper(stores.log, stores.views, stores.follower, stores.clock)
         self.ladder = Ladder(stores.log, stores.views, stores.follower, stores.clock)
+        self._worker_id = worker
+        self._locks: list[Lock] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._lock: int | None = None
 
     async def start(self) -> None:
-        self._lock = _hold(self.stores.folder / "running.lock")
+        """Starts the parts. Raises Unreachable where another process does what only one may do, and cannot share it."""
+        stores, role = self.stores, self.role
+        if role is not Role.ALL:
+            stores.log.poll_s = SHARED_POLL_S
+        if role is Role.ALL:
+            self._hold(Role.PROJECT, Role.RELAY)
+            await stores.catch_up()
+        if role is Role.WORK:
+            self._hold(f"work-{self._worker_id}")
+        parts: dict[str, Part] = {}
+        if role.sends:
+            tuner = Tuner(stores.views, stores.follower, self.providers)
+            tuner.restore(stores.clock.now())
+            parts |= {"worker": self.worker.run, "tuner": tuner.run}
+        if role is Role.ALL:
+            parts |= self._folding() | self._planning()
+        else:
+            if not role.folds:
+                parts["watcher"] = stores.follower.watch
+            shared = self._folding() if role.folds else self._planning() if role.plans else {}
+            if shared:
+                lock = stores.lock(role)
+                parts[role] = lambda: alone(role, lock, shared)
+        self._tasks = [asyncio.create_task(supervised(name, part), name=name) for name, part in parts.items()]
+
+    def _folding(self) -> dict[str, Part]:
+        return {"follower": self.stores.follower.run, "prover": self.stores.prover.run}
+
+    def _planning(self) -> dict[str, Part]:
         stores = self.stores
-        await stores.catch_up()
-        tuner = Tuner(stores.views, stores.follower, self.providers)
-        tuner.restore(stores.clock.now())
-        parts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
-            "follower": stores.follower.run,
+        offer = self.queue.offer if self.role.sends else lambda _: None
+        planner = Planner(stores.log, stores.views, stores.follower, stores.clock, stores.vault, offer)
+        parts: dict[str, Part] = {
             "timekeeper": self.timekeeper.run,
-            "planner": Planner(
-                stores.log, stores.views, stores.follower, stores.clock, stores.vault, self.queue.offer
-            ).run,
+            "planner": planner.run,
             "ladder": self.ladder.run,
-            "worker": self.worker.run,
-            "prover": stores.prover.run,
             "feeds": self.poller.run,
-            "tuner": tuner.run,
         }
         if self._reach_test_days:
-            days, reachability = self._reach_test_days, stores.reachability
-            parts["trials"] = ReachTests(reachability, stores.views, stores.follower, stores.clock, days).run
-        self._tasks = [asyncio.create_task(_supervised(name, part), name=name) for name, part in parts.items()]
+            tests = ReachTests(stores.reachability, stores.views, stores.follower, stores.clock, self._reach_test_days)
+            parts["trials"] = tests.run
+        return parts
 
     async def stop(self, drain_s: float = DRAIN_S) -> None:
         """Takes in nothing more, lets what is under way be recorded, then ends."""
-        await self.worker.drain(drain_s)
+        if self.role.sends:
+            await self.worker.drain(drain_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.stores.sign()
+        if self.role is Role.ALL:
+            await self.stores.sign()
         for notifier in self.notifiers.values():
             await notifier.close()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        for lock in self._locks:
+            lock.give_back()
+        self._locks = []
+
+    def _hold(self, *names: str) -> None:
+        """Takes locks for as long as this runs."""
+        for name in names:
+            lock = self.stores.lock(name)
+            if not lock.take():
+                for taken in self._locks:
+                    taken.give_back()
+                self._locks = []
+                raise Unreachable(
+                    "runtime.running",
+                    "Another Fenghuo does this work on this data folder.",
+                    "Stop it, or name another folder or another worker.",
+                )
+            self._locks.append(lock)
 
     @property
     def alive(self) -> bool:
         """Whether every part still runs."""
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
-
-
-async def _supervised(name: str, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Runs a part to its end. A fault (a full disk, say) is logged, and the part begins again, ever more slowly."""
-    wait_s = FIRST_WAIT_S
-    while True:
-        began = time.monotonic()
-        try:
-            await part()
-            return
-        except Exception:
-            if time.monotonic() - began > LONGEST_WAIT_S:
-                wait_s = FIRST_WAIT_S
-            _log.exception("part_failed", part=name, again_in_s=wait_s)
-        await asyncio.sleep(wait_s)
-        wait_s = min(wait_s * 2, LONGEST_WAIT_S)
-
-
-def _hold(path: Path) -> int:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        raise Unreachable(
-            "runtime.running", "Another Fenghuo runs on this data folder.", "Stop it, or name another folder."
-        ) from error
-    return handle
 
 
 @contextlib.asynccontextmanager

@@ -8,16 +8,19 @@ import errno
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 
 import msgspec
 import uvicorn
 from fastapi import FastAPI
 
+from api.app import end_streams
 from api.health import Meters
-from domain.errors import Unreachable
+from domain.errors import InvalidInput, Unreachable
+from domain.rulepacks import LANES, Lane
 from infra import bounces, wiring
 from infra.config import Charged, EmailConfig, Settings, SmsConfig, VoiceConfig, WebPushConfig
+from infra.roles import Role
 from infra.runtime import Runtime, Stores
 from infra.sandbox.push import SandboxPush
 from infra.sandbox.sms import SandboxSms
@@ -43,9 +46,7 @@ class Server(uvicorn.Server):
         self.up.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._app.state.closing.set()
-        await self._app.state.hub.close()
-        await self._app.state.live.close()
+        await end_streams(self._app)
         await super().shutdown(sockets)
 
 
@@ -98,20 +99,35 @@ async def sandboxed(settings: Settings) -> AsyncIterator[tuple[Settings, Sandbox
 
 
 class Serving(msgspec.Struct):
-    """A program that serves: its parts, and the address that it answers at."""
+    """A program that serves: its parts, the address that it is known by, and the one that it answers at itself."""
 
     stores: Stores
     runtime: Runtime
     server: Server
     url: str
+    own_url: str
     sandbox: Sandbox | None
     bounces: tuple[str, int] | None = None  # where bounces are taken
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: Settings, stores: Stores) -> AsyncIterator[Serving]:
-    """Runs the whole program for the time of a block; leaving it drains. Raises Unreachable for a taken port."""
+async def serving(
+    settings: Settings,
+    stores: Stores,
+    role: Role = Role.ALL,
+    *,
+    lanes: Collection[Lane] = LANES,
+    worker: str = "embedded",
+) -> AsyncIterator[Serving]:
+    """Runs a process of an installation for the time of a block; leaving it drains.
+
+    Every role answers over HTTP: those without the API say how they are. Raises Unreachable for a taken port.
+    """
     sys.setswitchinterval(SWITCH_S)
+    if role is Role.WORK and not settings.public_url:
+        raise InvalidInput(
+            "config.public_url", "A worker needs the address of the API: its links lead there.", "Give --public-url."
+        )
     stores.registry.allowed_origins = wiring.allowed_origins(settings)
     async with sandboxed(settings) as (pointed, sandbox):
         with _listen(settings.host, settings.port) as listener:
@@ -127,6 +143,9 @@ async def serving(settings: Settings, stores: Stores) -> AsyncIterator[Serving]:
                 reach_test_days=pointed.reach_test_days,
                 drilled=wiring.drilled(meters),
                 providers=providers_of(channels.values()),
+                role=role,
+                lanes=lanes,
+                worker=worker,
             )
             app = wiring.application(pointed, stores, runtime, meters)
             config = uvicorn.Config(
@@ -148,7 +167,7 @@ async def serving(settings: Settings, stores: Stores) -> AsyncIterator[Serving]:
             await server.up.wait()
             try:
                 async with taking_bounces(pointed, stores, runtime) as address:
-                    yield Serving(stores, runtime, server, url, sandbox, address)
+                    yield Serving(stores, runtime, server, url, f"http://{settings.host}:{port}", sandbox, address)
             finally:
                 server.should_exit = True
                 await task

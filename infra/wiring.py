@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from fastapi import FastAPI
 from prometheus_client import Counter
 
-from api.app import create_app
+from api.app import create_app, health_app
 from api.health import Meters
 from api.services import Services
 from domain.errors import InvalidInput
 from domain.people import Channel
 from infra.config import EmailConfig, Settings, voice_account
 from infra.providers import email_channel, sms_channel, sms_tokens, voice_channel
+from infra.roles import Role
 from infra.runtime import Runtime, Stores
 from notifiers.absent import AbsentNotifier
 from notifiers.channel import Delivery, Notifier, Rendered, Result
@@ -158,9 +159,10 @@ def services(settings: Settings, stores: Stores, runtime: Runtime, meters: Meter
 
 
 def application(settings: Settings, stores: Stores, runtime: Runtime, meters: Meters | None = None) -> FastAPI:
-    """The HTTP application of a running installation."""
+    """The HTTP application of a process: the whole API, or how it is where its role is another one."""
     meters = meters or Meters()
     meters.position.set_function(lambda: float(stores.log.last_position_now()))
     meters.watch(runtime.providers)
     meters.lag.set_function(lambda: float(stores.log.last_position_now() - stores.views.position))
-    return create_app(services(settings, stores, runtime, meters), meters)
+    made = create_app if runtime.role in {Role.ALL, Role.SERVE} else health_app
+    return made(services(settings, stores, runtime, meters), meters)

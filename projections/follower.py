@@ -135,6 +135,12 @@ class Views:
         with self.engine.connect() as db:
             yield db
 
+    def look(self) -> int:
+        """Reads how far the views stand, where another process folds them."""
+        with self.reading() as db:
+            self.position = max(self.position, self._lowest(db))
+        return self.position
+
     @property
     def directory(self) -> Directory:
         return self._view(Directory)

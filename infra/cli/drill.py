@@ -7,7 +7,6 @@ Against a running installation over its API (FENGHUO_URL, FENGHUO_TOKEN) or besi
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import sys
 import tempfile
@@ -30,6 +29,8 @@ from infra import config, logs
 from infra.cli.common import As, AsJson, DataDir, actor, err, progress, run_loop, show
 from infra.config import Settings
 from infra.demo.drill import sandboxed
+from infra.locks import FileLock
+from infra.roles import Role
 from infra.runtime import Stores
 
 PARTIAL = 5  # the exit status when not every station has acknowledged within the limit
@@ -228,7 +229,7 @@ async def _folder(data_dir: Path | None, person: str) -> AsyncIterator[Site]:
         )
     if not _runs(folder):
         raise Unreachable(
-            "drill.nothing_runs", f"No Fenghuo runs on {folder}.", "Start it: fenghuo serve; or drill with --sandbox."
+            "drill.nothing_runs", f"No Fenghuo runs on {folder}.", "Start it: fenghuo all; or drill with --sandbox."
         )
     async with Stores(folder) as stores:
         await stores.catch_up()
@@ -236,15 +237,11 @@ async def _folder(data_dir: Path | None, person: str) -> AsyncIterator[Site]:
 
 
 def _runs(folder: Path) -> bool:
-    """Whether a program holds the folder's lock."""
-    try:
-        with (folder / "running.lock").open("r+b") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
+    """Whether a process plans and sends what is released here."""
+    lock = FileLock(folder / f"{Role.RELAY}.lock")
+    free = lock.take()
+    lock.give_back()
+    return not free
 
 
 @asynccontextmanager

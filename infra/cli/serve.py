@@ -1,37 +1,110 @@
-"""`fenghuo serve`: runs everything until SIGTERM or Ctrl-C, then drains."""
+"""The commands that run: each is a process of an installation, until SIGTERM or Ctrl-C, and then drains.
+
+`fenghuo all` does everything; `serve`, `project`, `relay` and `work` share one installation between them.
+"""
 
 from __future__ import annotations
 
 import faulthandler
+import re
+import socket
 import sys
 from typing import Annotated
 
 import typer
 
+from domain.errors import InvalidInput
+from domain.rulepacks import LANES, Lane
 from infra import logs
 from infra.cli.common import DataDir, err, run_loop
 from infra.config import Settings, load
+from infra.roles import Role
 from infra.runtime import Stores
 from infra.serve import serving, until_stopped
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)]
+PublicUrl = Annotated[str | None, typer.Option(help="Address under which links and callbacks reach us.")]
+Sandbox = Annotated[bool, typer.Option(help="Send to sandbox providers on loopback.")]
+LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.")]
+
+
+def everything(
+    data_dir: DataDir = None,
+    host: Host = None,
+    port: Port = None,
+    public_url: PublicUrl = None,
+    sandbox: Sandbox = False,
+    log_level: LogLevel = "info",
+) -> None:
+    """Runs everything in one process: the API and the console, planning, sending, chasing, proving."""
+    settings = _settings(log_level, data_dir=data_dir, host=host, port=port, public_url=public_url, sandbox=sandbox)
+    run_loop(_run(settings, Role.ALL))
 
 
 def serve(
     data_dir: DataDir = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = None,
-    public_url: Annotated[str | None, typer.Option(help="Address under which links and callbacks reach us.")] = None,
-    sandbox: Annotated[bool, typer.Option(help="Send to sandbox providers on loopback.")] = False,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    host: Host = None,
+    port: Port = None,
+    public_url: PublicUrl = None,
+    log_level: LogLevel = "info",
 ) -> None:
-    """Serves the API and the console, and does the work: plan, send, chase, prove."""
+    """Serves the API and the console; other processes do the work. As many as wanted."""
+    settings = _settings(log_level, data_dir=data_dir, host=host, port=port, public_url=public_url)
+    run_loop(_run(settings, Role.SERVE))
+
+
+def project(data_dir: DataDir = None, host: Host = None, port: Port = None, log_level: LogLevel = "info") -> None:
+    """Folds the views and signs the log. One is active, and others stand by. Its port says how it is."""
+    run_loop(_run(_settings(log_level, data_dir=data_dir, host=host, port=port), Role.PROJECT))
+
+
+def relay(
+    data_dir: DataDir = None,
+    host: Host = None,
+    port: Port = None,
+    public_url: PublicUrl = None,
+    log_level: LogLevel = "info",
+) -> None:
+    """Plans, chases silence, climbs ladders and reads feeds. One is active, and others stand by."""
+    settings = _settings(log_level, data_dir=data_dir, host=host, port=port, public_url=public_url)
+    run_loop(_run(settings, Role.RELAY))
+
+
+def work(
+    lane: Annotated[list[Lane] | None, typer.Option(help="A lane to send; may be given again. Without: all.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="The worker's own name. Without: the host's and the lanes'."),
+    ] = None,
+    data_dir: DataDir = None,
+    host: Host = None,
+    port: Port = None,
+    public_url: PublicUrl = None,
+    log_level: LogLevel = "info",
+) -> None:
+    """Sends what was planned. As many as wanted, each with a name of its own: what it began it goes on with."""
+    lanes = tuple(lane or LANES)
+    worker = name or "-".join([socket.gethostname(), *(one.value for one in lane or ())])
+    if not NAME.fullmatch(worker):
+        raise InvalidInput("work.name", "A worker's name has up to 63 letters, digits, dots and dashes.", "Use --name.")
+    settings = _settings(log_level, data_dir=data_dir, host=host, port=port, public_url=public_url)
+    run_loop(_run(settings, Role.WORK, lanes, worker))
+
+
+def _settings(log_level: str, *, sandbox: bool = False, **flags: object) -> Settings:
     logs.configure(level=log_level, as_json=not sys.stderr.isatty())
     faulthandler.enable(sys.__stderr__ or sys.stderr)  # should a library crash the program, the last words say where
-    settings = load(data_dir=data_dir, host=host, port=port, public_url=public_url, sandbox=sandbox or None)
-    run_loop(_serve(settings))
+    return load(**flags, sandbox=sandbox or None)
 
 
-async def _serve(settings: Settings) -> None:
-    async with Stores(settings.data_dir) as stores, serving(settings, stores) as running:
-        err.print(f"Fenghuo serves at {running.url}", markup=False)
+async def _run(settings: Settings, role: Role, lanes: tuple[Lane, ...] = LANES, worker: str = "embedded") -> None:
+    async with Stores(settings.data_dir) as stores, serving(settings, stores, role, lanes=lanes, worker=worker) as on:
+        if role in {Role.ALL, Role.SERVE}:
+            err.print(f"Fenghuo serves at {on.url}", markup=False)
+        else:
+            err.print(f"Fenghuo runs {role}, and says how it is at {on.own_url}", markup=False)
         await until_stopped()
         err.print("Draining…", markup=False)

@@ -15,6 +15,8 @@ _log = structlog.get_logger("fenghuo.follower")
 
 LONGEST_BACKOFF_S = 30.0
 PACE_S = 0.1  # between two batches, unless somebody waits: many small ones take the interpreter from who is sending
+LOOK_S = 0.1  # between two looks at views that another process keeps in step
+SOON_S = 0.01  # the same, while somebody waits
 
 
 class Follower:
@@ -48,6 +50,20 @@ class Follower:
                 continue
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, LONGEST_BACKOFF_S)
+
+    async def watch(self) -> None:
+        """Stands in for `run` where another process keeps the views in step: notices how far they are."""
+        told = -1
+        while True:
+            self._urgent.clear()
+            await asyncio.to_thread(self.views.look)
+            if self.views.position != told:
+                told = self.views.position
+                self._notify()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._urgent.wait()
+            await asyncio.sleep(SOON_S)
 
     async def _pace(self) -> None:
         """Lets more come together before the next batch. What comes after a quiet time is folded at once."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -37,8 +37,14 @@ class ViewQueue:
     """
 
     def __init__(
-        self, views: Views, follower: Follower, clock: Clock, recorded: Callable[[], datetime | None] = lambda: None
+        self,
+        views: Views,
+        follower: Follower,
+        clock: Clock,
+        recorded: Callable[[], datetime | None] = lambda: None,
+        lanes: Collection[Lane] = LANES,
     ) -> None:
+        self._lanes = frozenset(lanes)
         self._views = views
         self._follower = follower
         self._clock = clock
@@ -66,7 +72,8 @@ class ViewQueue:
             Waiting(r["shard_id"], LANES[r["lane"]], Channel(r["channel"]), r["position"], r["position"] <= stale)
             for r in rows
         ]
-        return sorted(found, key=lambda waiting: LANES.index(waiting.lane))
+        mine = [waiting for waiting in found if waiting.lane in self._lanes]
+        return sorted(mine, key=lambda waiting: LANES.index(waiting.lane))
 
     async def wait(self, now: datetime) -> None:
         due = await asyncio.to_thread(self._next_due, now)

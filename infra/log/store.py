@@ -78,6 +78,7 @@ class EventLog:
         self._writer: asyncio.Task[None] | None = None
         self._write_thread = ThreadPoolExecutor(1, "log-writer")
         self._closing = False
+        self.poll_s = POLL_S
         self.batches = 0  # inserts so far: with the number of appends it tells how well commits are shared
         self.write_s = 0.0  # seconds spent in inserts
 
@@ -262,8 +263,8 @@ class EventLog:
         return last[-1].metadata.recorded_at if last else None
 
     def growth(self) -> Growth:
-        """Take it before reading; its `wait` returns when something was appended since, or after a second."""
-        return Growth(self._grown)
+        """Take it before reading; its `wait` returns when something was appended since, or after `poll_s`."""
+        return Growth(self._grown, self.poll_s)
 
     async def follow(self, after: int) -> AsyncIterator[list[Recorded]]:
         while True:
@@ -279,13 +280,14 @@ class EventLog:
 class Growth:
     """A moment of the log, and the wait for what comes after it."""
 
-    def __init__(self, grown: asyncio.Event) -> None:
+    def __init__(self, grown: asyncio.Event, poll_s: float) -> None:
         self._grown = grown
+        self._poll_s = poll_s
 
     async def wait(self) -> None:
-        """Returns when the log has grown here, or after a second: another process may have written."""
+        """Returns when the log has grown here, or after `poll_s` seconds: another process may have written."""
         try:
-            async with asyncio.timeout(POLL_S):  # not wait_for: on Python 3.11 it can swallow a cancellation
+            async with asyncio.timeout(self._poll_s):  # not wait_for: on Python 3.11 it can swallow a cancellation
                 await self._grown.wait()
         except TimeoutError:
             return

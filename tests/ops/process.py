@@ -1,4 +1,4 @@
-"""Starts the real programs as processes of their own: `fenghuo serve`, other `fenghuo` commands, the sandbox.
+"""Starts the real programs as processes of their own: `fenghuo all`, other `fenghuo` commands, the sandbox.
 
 Byte code goes to a folder of the test's own: a program that is started twenty times should not compile itself each
 time, and the checkout should stay clean.
@@ -51,7 +51,7 @@ class Sandbox:
         self.process, self.ready = process, ready
 
     def settings(self) -> dict[str, str]:
-        """The environment that points `fenghuo serve` at these providers."""
+        """The environment that points `fenghuo all` at these providers."""
         host, port = self.ready["smtp"]
         return {
             "FENGHUO_SMS__ACCOUNT_SID": ACCOUNT,
@@ -98,7 +98,7 @@ async def ended(process: asyncio.subprocess.Process, within_s: float = 20.0) -> 
 
 
 class Serve:
-    """One run of `fenghuo serve`. `said` is what it wrote to standard error, line by line."""
+    """One run of `fenghuo all`, or of another role. `said` is what it wrote to standard error, line by line."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -107,11 +107,11 @@ class Serve:
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, settings: Mapping[str, str], *options: str) -> Serve:
+    async def start(cls, settings: Mapping[str, str], *options: str, role: str = "all") -> Serve:
         return cls(
             await asyncio.create_subprocess_exec(
                 FENGHUO,
-                "serve",
+                role,
                 *options,
                 cwd=ROOT,
                 env=environment(**settings),
@@ -124,14 +124,20 @@ class Serve:
         assert self.process.stderr is not None
         while line := await self.process.stderr.readline():
             self.said.append(line.decode(errors="replace").rstrip())
-            if "serves at" in self.said[-1]:
+            if " at http" in self.said[-1]:
                 self._up.set()
         self._up.set()
 
     async def up(self) -> None:
         """Returns once it serves; fails with what it said where it ended instead."""
         await asyncio.wait_for(self._up.wait(), START_S)
-        assert any("serves at" in line for line in self.said), "\n".join(self.said)
+        assert any(" at http" in line for line in self.said), "\n".join(self.said)
+
+    async def says(self, what: str, within_s: float = START_S) -> None:
+        """Returns once it said this."""
+        async with asyncio.timeout(within_s):
+            while not any(what in line for line in self.said):  # noqa: ASYNC110  lines come as the program writes them
+                await asyncio.sleep(0.02)
 
     async def kill(self) -> None:
         """SIGKILL: nothing of it gets to say goodbye."""

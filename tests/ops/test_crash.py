@@ -1,6 +1,6 @@
 """The program is killed twenty times in a fan-out; nobody is left out, no repeat is unexplained, nothing is lost.
 
-`fenghuo serve` runs as a process against providers in another process, and SIGKILL comes at random moments: while the
+`fenghuo all` runs as a process against providers in another process, and SIGKILL comes at random moments: while the
 plan is made, between two messages, in the middle of coming up again. Then the log is held against what arrived.
 `FENGHUO_TEST_SEED` repeats a run's moments.
 """

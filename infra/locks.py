@@ -1,0 +1,110 @@
+"""Locks by name, of which only one process holds each: who folds the views, who plans and chases.
+
+On a data folder a lock is a file; the system gives it back when its process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+
+_log = structlog.get_logger("fenghuo.locks")
+
+CHECK_S = 1.0  # how often a holder makes sure of its lock, and another one asks for it
+FIRST_WAIT_S = 0.2  # before a part that failed begins again; doubles
+LONGEST_WAIT_S = 15.0
+
+Part = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Lock(Protocol):
+    """One lock, as one process sees it."""
+
+    def take(self) -> bool:
+        """Takes it where nobody has it; does not wait. Raises Unreachable where nobody can say."""
+
+    def held(self) -> bool:
+        """Whether it is still ours: a database's is lost with the connection."""
+
+    def give_back(self) -> None:
+        """Lets another one have it."""
+
+
+class FileLock:
+    """A lock that is a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._handle: int | None = None
+
+    def take(self) -> bool:
+        if self._handle is not None:
+            return True
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            return False
+        self._handle = handle
+        return True
+
+    def held(self) -> bool:
+        return self._handle is not None
+
+    def give_back(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+async def supervised(name: str, part: Part) -> None:
+    """Runs a part to its end. A fault (a full disk, say) is logged, and the part begins again, ever more slowly."""
+    wait_s = FIRST_WAIT_S
+    while True:
+        began = time.monotonic()
+        try:
+            await part()
+            return
+        except Exception:
+            if time.monotonic() - began > LONGEST_WAIT_S:
+                wait_s = FIRST_WAIT_S
+            _log.exception("part_failed", part=name, again_in_s=wait_s)
+        await asyncio.sleep(wait_s)
+        wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+
+
+async def alone(name: str, lock: Lock, parts: Mapping[str, Part]) -> None:
+    """Runs parts of which only one may run, while this process has the lock; stands by while another one has it.
+
+    A lock that is lost ends the parts at once: another process may run them by now.
+    """
+    waited = False
+    while True:
+        if not await asyncio.to_thread(lock.take):
+            if not waited:
+                _log.info("standing_by", role=name)
+            waited = True
+            await asyncio.sleep(CHECK_S)
+            continue
+        _log.info("taken_over" if waited else "active", role=name)
+        tasks = [asyncio.create_task(supervised(part, run), name=part) for part, run in parts.items()]
+        try:
+            while await asyncio.to_thread(lock.held):  # noqa: ASYNC110  a lost connection raises no event
+                await asyncio.sleep(CHECK_S)
+            _log.error("lock_lost", role=name)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            with contextlib.suppress(OSError):
+                lock.give_back()
+        waited = True
