@@ -198,6 +198,11 @@ class Runtime:
             self._lock = None
 
     @property
+    def parts(self) -> dict[str, bool]:
+        """Each part by its name, and whether it runs."""
+        return {task.get_name(): not task.done() for task in self._tasks}
+
+    @property
     def alive(self) -> bool:
         """Whether every part still runs."""
         return bool(self._tasks) and not any(task.done() for task in self._tasks)

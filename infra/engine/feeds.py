@@ -72,6 +72,11 @@ class Poller:
     def reading(self, feed_id: str) -> Reading | None:
         return self._readings.get(feed_id)
 
+    @property
+    def failing(self) -> int:
+        """How many feeds could not be read the last time."""
+        return sum(reading.failures > 0 for reading in list(self._readings.values()))
+
     async def run(self) -> None:
         gate = asyncio.Semaphore(AT_ONCE)
 

@@ -80,6 +80,7 @@ class EventLog:
         self._closing = False
         self.batches = 0  # inserts so far: with the number of appends it tells how well commits are shared
         self.write_s = 0.0  # seconds spent in inserts
+        self.appended: Callable[[int, float], None] = lambda *_: None  # hears of events and seconds of each append
 
     async def start(self) -> None:
         if self._writer is None:
@@ -118,10 +119,12 @@ class EventLog:
             return []
         stored = [self.mapper.to_stored_event(r) for r in recorded]
         pending = _Pending(recorded, stored, asyncio.get_running_loop().create_future())
+        began = time.perf_counter()
         self._waiting.append(pending)
         self._wake.set()
         # A caller that goes away does not take back what it asked for: the write goes on.
         positions = await asyncio.shield(pending.done)
+        self.appended(len(positions), time.perf_counter() - began)
         return [msgspec.structs.replace(r, position=p) for r, p in zip(recorded, positions, strict=True)]
 
     async def execute(
