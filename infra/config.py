@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from domain.errors import InvalidInput
 from domain.rates import FASTEST, LARGEST_BURST, SLOWEST
+from infra.logs import Level
 from notifiers.prices import Prices
 
 PREFIX = "FENGHUO_"
@@ -165,6 +166,7 @@ class Settings(BaseSettings):
     sandbox: bool = False
     ack_limit_s: int = Field(default=900, ge=1)
     reach_test_days: int = Field(default=0, ge=0, le=3650)  # 0: test messages go out by hand alone
+    log_level: Level = "info"
     sms: SmsConfig | None = None
     sms_next: list[SmsConfig] = []  # asked in this order where the one before fails
     voice: VoiceConfig | None = None

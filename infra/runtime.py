@@ -210,6 +210,7 @@ class Runtime:
 
 async def _supervised(name: str, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Runs a part to its end. A fault (a full disk, say) is logged, and the part begins again, ever more slowly."""
+    structlog.contextvars.bind_contextvars(part=name, correlation_id=f"part-{name}")  # of this task and those it starts
     wait_s = FIRST_WAIT_S
     while True:
         began = time.monotonic()

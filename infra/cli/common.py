@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
+import structlog
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -70,7 +71,14 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
 def actor(person_id: str) -> Actor:
     if not person_id:
         raise NotPermitted("cli.nobody", "Say who acts.", "Use --as PERSON or set FENGHUO_AS.")
-    return Actor(person_id=person_id, correlation_id=f"cli-{new_id()[:12]}")
+    return Actor(person_id=person_id, correlation_id=correlation())
+
+
+def correlation() -> str:
+    """A new id for all that a command does: in its events and in its log lines."""
+    made = f"cli-{new_id()[:12]}"
+    structlog.contextvars.bind_contextvars(correlation_id=made)
+    return made
 
 
 def show(value: Any, *, as_json: bool, text: Callable[[], str]) -> None:

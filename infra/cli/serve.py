@@ -21,12 +21,16 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = None,
     public_url: Annotated[str | None, typer.Option(help="Address under which links and callbacks reach us.")] = None,
     sandbox: Annotated[bool, typer.Option(help="Send to sandbox providers on loopback.")] = False,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[
+        str | None, typer.Option(help="debug, info, warning or error. [env: FENGHUO_LOG_LEVEL]")
+    ] = None,
 ) -> None:
     """Serves the API and the console, and does the work: plan, send, chase, prove."""
-    logs.configure(level=log_level, as_json=not sys.stderr.isatty())
     faulthandler.enable(sys.__stderr__ or sys.stderr)  # should a library crash the program, the last words say where
-    settings = load(data_dir=data_dir, host=host, port=port, public_url=public_url, sandbox=sandbox or None)
+    settings = load(
+        data_dir=data_dir, host=host, port=port, public_url=public_url, sandbox=sandbox or None, log_level=log_level
+    )
+    logs.configure(level=settings.log_level, as_json=not sys.stderr.isatty())
     run_loop(_serve(settings))
 
 

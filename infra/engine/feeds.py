@@ -114,6 +114,7 @@ class Poller:
         return reading is None or now >= reading.next_at or reading.next_at > now + timedelta(seconds=LONGEST_WAIT_S)
 
     async def _turn(self, feed: Feed) -> None:
+        structlog.contextvars.bind_contextvars(correlation_id=f"feed-{feed.feed_id}")  # of this task alone
         reading = self._readings.setdefault(feed.feed_id, Reading(self._clock.now()))
         wait_s = float(feed.every_s)
         try:

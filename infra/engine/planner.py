@@ -94,6 +94,7 @@ class Planner:
         task.add_done_callback(lambda _: self._busy.pop(trigger["event_id"], None))
 
     async def _guarded(self, trigger: dict[str, Any]) -> None:
+        structlog.contextvars.bind_contextvars(correlation_id=trigger["correlation_id"])  # of this task alone
         try:
             await self.plan(trigger)
             return
