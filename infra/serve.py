@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 from api.health import Meters
 from domain.errors import Unreachable
-from infra import bounces, wiring
+from infra import bounces, traces, wiring
 from infra.config import Charged, EmailConfig, Settings, SmsConfig, VoiceConfig, WebPushConfig
 from infra.runtime import Runtime, Stores
 from infra.sandbox.push import SandboxPush
@@ -113,7 +113,7 @@ async def serving(settings: Settings, stores: Stores) -> AsyncIterator[Serving]:
     """Runs the whole program for the time of a block; leaving it drains. Raises Unreachable for a taken port."""
     sys.setswitchinterval(SWITCH_S)
     stores.registry.allowed_origins = wiring.allowed_origins(settings)
-    async with sandboxed(settings) as (pointed, sandbox):
+    async with traces.exporting(settings), sandboxed(settings) as (pointed, sandbox):
         with _listen(settings.host, settings.port) as listener:
             port = int(listener.getsockname()[1])
             url = wiring.public_url(settings, port)

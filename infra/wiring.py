@@ -18,6 +18,8 @@ from infra.config import EmailConfig, Settings, voice_account
 from infra.gauges import StateCollector
 from infra.providers import email_channel, sms_channel, sms_tokens, voice_channel
 from infra.runtime import Runtime, Stores
+from infra.traced_http import Requests
+from infra.traces import span
 from notifiers.absent import AbsentNotifier
 from notifiers.channel import Delivery, Notifier, Rendered, Result
 from notifiers.chat import ChatNotifier, ChatSettings
@@ -92,7 +94,9 @@ class Counted:
 
     async def send(self, rendered: Rendered, deliveries: Sequence[Delivery]) -> list[Result]:
         began = time.perf_counter()
-        results = await self._notifier.send(rendered, deliveries)
+        shard_id = deliveries[0].message_id.partition(".")[0] if deliveries else ""
+        with span("shard.send", channel=self.channel.value, messages=len(deliveries), shard_id=shard_id):
+            results = await self._notifier.send(rendered, deliveries)
         if not rendered.drill:  # a drill is counted apart: see notifiers/drill.py
             self._meters.sent(self.channel, results, time.perf_counter() - began)
         return results
@@ -165,4 +169,6 @@ def application(settings: Settings, stores: Stores, runtime: Runtime, meters: Me
     meters.watch(runtime.providers)
     meters.registry.register(StateCollector(stores, runtime))
     stores.log.appended = meters.appended
-    return create_app(services(settings, stores, runtime, meters), meters)
+    app = create_app(services(settings, stores, runtime, meters), meters)
+    app.add_middleware(Requests)
+    return app

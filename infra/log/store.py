@@ -28,6 +28,7 @@ from domain.errors import Unreachable, VersionConflict
 from domain.events import Event, Metadata, Recorded
 from domain.ports import Append, Clock, Origin
 from infra.log.mapper import EventMapper
+from infra.traces import span
 
 State = TypeVar("State")
 
@@ -123,7 +124,8 @@ class EventLog:
         self._waiting.append(pending)
         self._wake.set()
         # A caller that goes away does not take back what it asked for: the write goes on.
-        positions = await asyncio.shield(pending.done)
+        with span("log.append", events=len(recorded), correlation_id=origin.correlation_id):
+            positions = await asyncio.shield(pending.done)
         self.appended(len(positions), time.perf_counter() - began)
         return [msgspec.structs.replace(r, position=p) for r, p in zip(recorded, positions, strict=True)]
 
