@@ -166,6 +166,7 @@ class Settings(BaseSettings):
     sandbox: bool = False
     ack_limit_s: int = Field(default=900, ge=1)
     reach_test_days: int = Field(default=0, ge=0, le=3650)  # 0: test messages go out by hand alone
+    canaries: list[str] = []  # ids of people who get the messages of `fenghuo self-test`
     log_level: Level = "info"
     otel_endpoint: Annotated[str, StringConstraints(pattern=r"^(https?://[^/?#]+(/[^?#]*)?)?$")] = ""  # OTLP over HTTP
     otel_sample: float = Field(default=1.0, ge=0, le=1)  # of how many traces in one

@@ -51,6 +51,7 @@ from projections.sqlite import sqlite_views
 
 _log = structlog.get_logger("fenghuo.runtime")
 
+LOCK = "running.lock"
 DRAIN_S = 30.0
 FIRST_WAIT_S = 0.2  # before a part that failed begins again; doubles
 LONGEST_WAIT_S = 15.0
@@ -162,7 +163,7 @@ class Runtime:
         self._lock: int | None = None
 
     async def start(self) -> None:
-        self._lock = _hold(self.stores.folder / "running.lock")
+        self._lock = _hold(self.stores.folder / LOCK)
         stores = self.stores
         await stores.catch_up()
         tuner = Tuner(stores.views, stores.follower, self.providers)
@@ -223,6 +224,18 @@ async def _supervised(name: str, part: Callable[[], Coroutine[Any, Any, None]]) 
             _log.exception("part_failed", part=name, again_in_s=wait_s)
         await asyncio.sleep(wait_s)
         wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+
+
+def runs(folder: Path) -> bool:
+    """Whether a program holds the folder's lock."""
+    try:
+        with (folder / LOCK).open("r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _hold(path: Path) -> int:

@@ -56,6 +56,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     plans_oldest_s: float
     lanes: tuple[LaneState, ...]
     silence: tuple[SilenceState, ...]
+    silent: tuple[backlog.Silent, ...]
     timers: tuple[TimerState, ...]
     signed_position: int
     unsigned_s: float
@@ -69,7 +70,7 @@ def measure(stores: Stores) -> State:
     position, followed = log.last_position_now(), views.position
     with views.reading() as db:
         lanes = backlog.lanes(views, db, now)
-        silence = backlog.silence(views, db)
+        silence, silent = backlog.silence(views, db)
         timers = backlog.timers(views, db, now)
         plans = backlog.plans(views, db)
     signed = stores.prover.signed_position()
@@ -107,6 +108,7 @@ def measure(stores: Stores) -> State:
             SilenceState(level=level, unacknowledged=found.stations, chased=found.chased, oldest_s=since(found.since))
             for level, found in silence.items()
         ),
+        silent=tuple(silent),
         timers=tuple(
             TimerState(kind=kind, timers=found.timers, due=found.due, oldest_s=since(found.since))
             for kind, found in timers.items()

@@ -47,6 +47,16 @@ class Silence(msgspec.Struct, kw_only=True):
     since: datetime | None = None
 
 
+class Silent(msgspec.Struct, frozen=True, kw_only=True):
+    """A station that the escalation chases over a warning in force: `steps` were taken since it was told."""
+
+    warning_id: str
+    node_id: str
+    level: Level
+    since: datetime
+    steps: int
+
+
 class Due(msgspec.Struct, frozen=True, kw_only=True):
     """Timers of one kind: all of them, and those whose time has come, the first at `since`."""
 
@@ -96,11 +106,11 @@ def lanes(views: Views, db: Connection, now: datetime) -> list[LaneBacklog]:
     return [found.get(n, LaneBacklog(lane=lane)) for n, lane in enumerate(LANES)]
 
 
-def silence(views: Views, db: Connection) -> dict[Level, Silence]:
-    """By level. Drills are left out."""
+def silence(views: Views, db: Connection) -> tuple[dict[Level, Silence], list[Silent]]:
+    """(by level, the stations that are chased: the longest silent first). Drills are left out."""
     w, r = views.warnings.warnings.c, views.tree.relays.c
     query = (
-        select(w.level, r.opened_at, r.escalations)
+        select(w.warning_id, w.level, r.node_id, r.opened_at, r.escalations)
         .join(views.tree.relays, r.warning_id == w.warning_id)
         .where(
             w.status == Status.RELEASED.value,
@@ -108,14 +118,22 @@ def silence(views: Views, db: Connection) -> dict[Level, Silence]:
             r.opened_at.is_not(None),
             r.acknowledged_at.is_(None),
         )
+        .order_by(r.opened_at, w.warning_id, r.node_id)
     )
-    found = {level: Silence() for level in Level}
-    for level, opened_at, escalations in db.execute(query):
-        of = found[Level(level)]
+    levels = {level: Silence() for level in Level}
+    chased: list[Silent] = []
+    for warning_id, level, node_id, opened_at, escalations in db.execute(query):
+        of = levels[Level(level)]
         of.stations += 1
-        of.chased += bool(escalations)
-        of.since = opened_at if of.since is None else min(of.since, opened_at)
-    return found
+        of.since = of.since or opened_at
+        if escalations:
+            of.chased += 1
+            chased.append(
+                Silent(
+                    warning_id=warning_id, node_id=node_id, level=Level(level), since=opened_at, steps=len(escalations)
+                )
+            )
+    return levels, chased
 
 
 def timers(views: Views, db: Connection, now: datetime) -> dict[str, Due]:

@@ -42,8 +42,10 @@ def settings(**flags: Any) -> Settings:
     return config.load(**flags)
 
 
-def with_stores(data_dir: Path | None, act: Callable[[Stores], Awaitable[T]], *, must_exist: bool = True) -> T:
-    """Opens the stores, brings the views up to date, acts, closes."""
+def with_stores(
+    data_dir: Path | None, act: Callable[[Stores], Awaitable[T]], *, must_exist: bool = True, catch_up: bool = True
+) -> T:
+    """Opens the stores, brings the views up to date unless they are to be seen as they are, acts, closes."""
     read = settings(data_dir=data_dir)
     folder = read.data_dir
 
@@ -54,7 +56,8 @@ def with_stores(data_dir: Path | None, act: Callable[[Stores], Awaitable[T]], *,
             )
         async with Stores(folder) as stores:
             stores.registry.allowed_origins = wiring.allowed_origins(read)
-            await stores.catch_up()
+            if catch_up:
+                await stores.catch_up()
             return await act(stores)
 
     return asyncio.run(run())

@@ -7,7 +7,6 @@ Against a running installation over its API (FENGHUO_URL, FENGHUO_TOKEN) or besi
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import sys
 import tempfile
@@ -30,7 +29,7 @@ from infra import config, logs
 from infra.cli.common import As, AsJson, DataDir, actor, err, progress, run_loop, show
 from infra.config import Settings
 from infra.demo.drill import sandboxed
-from infra.runtime import Stores
+from infra.runtime import Stores, runs
 
 PARTIAL = 5  # the exit status when not every station has acknowledged within the limit
 LOOK_S = 0.25  # between two looks at the report
@@ -226,25 +225,13 @@ async def _folder(data_dir: Path | None, person: str) -> AsyncIterator[Site]:
         raise InvalidInput(
             "data.none", f"There is no log in {folder}.", "Name the folder with --data-dir, or drill with --sandbox."
         )
-    if not _runs(folder):
+    if not runs(folder):
         raise Unreachable(
             "drill.nothing_runs", f"No Fenghuo runs on {folder}.", "Start it: fenghuo serve; or drill with --sandbox."
         )
     async with Stores(folder) as stores:
         await stores.catch_up()
         yield _Folder(stores, person)
-
-
-def _runs(folder: Path) -> bool:
-    """Whether a program holds the folder's lock."""
-    try:
-        with (folder / "running.lock").open("r+b") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
 
 
 @asynccontextmanager

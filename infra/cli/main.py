@@ -24,7 +24,9 @@ from infra.cli import (
     reach,
     registry,
     roster,
+    self_test,
     serve,
+    status,
     stays,
     warning,
 )
@@ -76,6 +78,8 @@ app.command("replay")(log.replay)
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("drill")(drill.drill)
+app.command("status")(status.status)
+app.command("self-test")(self_test.self_test)
 
 
 def run() -> None:
