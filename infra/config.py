@@ -168,6 +168,8 @@ class Settings(BaseSettings):
     reach_test_days: int = Field(default=0, ge=0, le=3650)  # 0: test messages go out by hand alone
     canaries: list[str] = []  # ids of people who get the messages of `fenghuo self-test`
     log_level: Level = "info"
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)  # of processes that serve no API
     otel_endpoint: Annotated[str, StringConstraints(pattern=r"^(https?://[^/?#]+(/[^?#]*)?)?$")] = ""  # OTLP over HTTP
     otel_sample: float = Field(default=1.0, ge=0, le=1)  # of how many traces in one
     sms: SmsConfig | None = None

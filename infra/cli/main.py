@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 from domain.errors import FenghuoError
 from infra.cli import (
     audience,
+    canary,
     cap,
     demo,
     drill,
@@ -24,7 +25,6 @@ from infra.cli import (
     reach,
     registry,
     roster,
-    self_test,
     serve,
     status,
     stays,
@@ -79,7 +79,7 @@ app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("drill")(drill.drill)
 app.command("status")(status.status)
-app.command("self-test")(self_test.self_test)
+app.command("self-test")(canary.self_test)
 
 
 def run() -> None:

@@ -21,7 +21,7 @@ def test_the_locks_were_made_from_what_pyproject_asks_for() -> None:
     assert locks.out_of_step() == [], "make lock writes them anew"
 
 
-@pytest.mark.parametrize("name", [locks.RUNTIME, locks.BUILD, locks.DEV])
+@pytest.mark.parametrize("name", [locks.RUNTIME, locks.BUILD, locks.DEV, locks.IMAGE])
 def test_a_lock_pins_by_hash_and_names_no_registry(name: str) -> None:
     text = (ROOT / name).read_text()
     assert "//" not in text
