@@ -120,17 +120,16 @@ class Poller:
         try:
             await self.read(feed, reading)
             reading.failures, reading.code, reading.message = 0, "", ""
-        except FenghuoError as error:
+        except Exception as error:
             reading.failures += 1
-            reading.code, reading.message = error.code, str(error)[:300]
             reading.etag = reading.modified = ""  # what was not taken must be given again
             wait_s = min(LONGEST_WAIT_S, max(wait_s, feed.every_s * 2.0 ** min(reading.failures - 1, 10)))
-            _log.warning("feed_failed", feed_id=feed.feed_id, code=error.code, failures=reading.failures)
-        except Exception:
-            reading.failures += 1
-            reading.code, reading.message = "feed.internal", ""
-            reading.etag = reading.modified = ""
-            _log.exception("feed_failed", feed_id=feed.feed_id)
+            if isinstance(error, FenghuoError):
+                reading.code, reading.message = error.code, str(error)[:300]
+                _log.warning("feed_failed", feed_id=feed.feed_id, code=error.code, failures=reading.failures)
+            else:
+                reading.code, reading.message = "feed.internal", ""
+                _log.exception("feed_failed", feed_id=feed.feed_id, failures=reading.failures)
         reading.next_at = max(
             reading.next_at if reading.code == "feed.busy" else self._clock.now(),
             self._clock.now() + timedelta(seconds=wait_s * (0.9 + 0.2 * self._jitter())),
