@@ -57,6 +57,10 @@ openapi: .venv/installed ## Write docs/openapi.json.
 outcomes: .venv/installed ## Write docs/outcomes.md from the channels' tables.
 	$(BIN)/python -m tests.ops.outcomes
 
+.PHONY: configuration
+configuration: .venv/installed ## Write docs/configuration.md from the settings.
+	$(BIN)/python -m tests.ops.configuration
+
 .PHONY: screenshot
 screenshot: .venv/installed .venv/dev ## Take the pictures in docs/img with a browser.
 	sh tests/parts >&2

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
+import structlog
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -28,7 +30,7 @@ from api import (
     unclear,
     warnings,
 )
-from api.auth import session_person
+from api.auth import sent_correlation, session_person
 from api.feeds.routes import router as feeds_router
 from api.health import Meters
 from api.live_hub import Hub as LiveHub
@@ -48,6 +50,7 @@ from api.services import Services
 TITLE = "Fenghuo 烽火"
 VERSION = "0.1.0"
 HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+PLAIN = [(route.endpoint, route.path) for route in (*callbacks.routes, *calls.routes)]  # they leave no name behind
 MAX_BODY = 16 * 1024 * 1024  # bytes, for any request; routes that take less say so themselves
 
 
@@ -103,6 +106,8 @@ def create_app(
     app.include_router(unclear_pages(services, lambda request: who(services, request)))
     app.include_router(follow_pages(services, lambda request: who(services, request)))
     meters = meters or Meters()
+    meters.live.labels("console").set_function(lambda: float(hub.open))
+    meters.live.labels("stations").set_function(lambda: float(app.state.live.open))
     app.add_middleware(_Around, meters=meters)
     return app
 
@@ -126,7 +131,8 @@ async def end_streams(app: FastAPI) -> None:
 
 
 class _Around:
-    """Around every request: the limit on its size, two headers on its answer, and the count of it. Plain ASGI."""
+    """Around every request: the id that all of it is written down under, the limit on its size, headers on its answer,
+    and the count of it. Plain ASGI."""
 
     def __init__(self, app: ASGIApp, meters: Meters) -> None:
         self._app = app
@@ -138,8 +144,13 @@ class _Around:
             return
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         method = scope["method"]
+        correlation_id = sent_correlation(scope["headers"]) or scope["app"].state.services.new_id()
+        # Not unbound at the end: the server logs what it caught after that, and has a task for each request.
+        structlog.contextvars.bind_contextvars(correlation_id=correlation_id)
+        named_back = ((b"x-correlation-id", correlation_id.encode()), *HEADERS)
         begun = False
         taken = 0
+        since = time.perf_counter()
 
         async def bounded() -> Message:
             nonlocal taken
@@ -153,9 +164,9 @@ class _Around:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                self._meters.requests.labels(method, str(message["status"])).inc()
+                self._meters.answered(method, template(scope), message["status"], time.perf_counter() - since)
                 named = {name.lower() for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(pair for pair in HEADERS if pair[0] not in named)]
+                message["headers"] = [*message["headers"], *(pair for pair in named_back if pair[0] not in named)]
             await send(message)
 
         scope[live.RAW_SEND] = send
@@ -179,6 +190,13 @@ class _Around:
                     503, "server.closing", "The server is stopping.", remedy="Ask again with the same key."
                 )
                 await closing(scope, receive, counted)
+
+
+def template(scope: Scope) -> str:
+    """The route that a request was answered by, as in `/v1/warnings/{warning_id}`; "none" where there is none."""
+    if (route := scope.get("route")) is not None:
+        return str(getattr(route, "path", "none"))
+    return next((path for of, path in PLAIN if of is scope.get("endpoint")), "none")
 
 
 def who(services: Services, request: Request) -> Who:

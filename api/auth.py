@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from typing import Annotated
 
+import structlog
 from fastapi import Depends, Header
 from starlette.requests import Request
 
@@ -44,7 +46,7 @@ def token(request: Request, s: Services) -> Token:
 def actor(request: Request, s: S) -> Actor:
     """The actor of an API request. Raises NotSignedIn without a valid bearer token."""
     by = token(request, s)
-    return Actor(person_id=by.person_id, correlation_id=correlation(request, s), grant_id=by.grant_id)
+    return Actor(person_id=by.person_id, correlation_id=correlation(s), grant_id=by.grant_id)
 
 
 def session_person(request: Request, s: Services) -> str:
@@ -55,10 +57,16 @@ def session_person(request: Request, s: Services) -> str:
     return s.registry.token_of(secret, TokenKind.SESSION).person_id
 
 
-def correlation(request: Request, s: Services) -> str:
-    """The caller's X-Correlation-Id where it is a plain word, else a new one."""
-    sent = request.headers.get("x-correlation-id", "")
-    return sent if _CORRELATION.fullmatch(sent) else s.new_id()
+def sent_correlation(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The caller's X-Correlation-Id where it is a plain word."""
+    sent = next((value for name, value in headers if name == b"x-correlation-id"), b"").decode("latin-1")
+    return sent if _CORRELATION.fullmatch(sent) else None
+
+
+def correlation(s: Services) -> str:
+    """The id under which all of the present request is written down, in the log and in the program's own lines."""
+    found = structlog.contextvars.get_contextvars().get("correlation_id")
+    return str(found) if found else s.new_id()
 
 
 A = Annotated[Actor, Depends(actor)]

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 
 from api.auth import O_, A, S
 from api.commands import Actor
-from api.paging import cursor, uncursor
+from api.paging import After, Limit, page_of, uncursor
 from api.schemas import ActionIn, CaseIn, CloseIn, Command, Page, TaskIn, jsonable
 from api.services import Services
 from domain.cases import ActionKind, Place
@@ -33,17 +33,15 @@ async def report(body: CaseIn, actor: A, once: O_, s: S, response: Response) -> 
 def listed(
     actor: A,
     s: S,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    after: Annotated[str | None, Query(max_length=100)] = None,
+    limit: Limit = 50,
+    after: After = None,
     warning_id: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Page:
     """Cases of the nodes that the asker may read, newest first."""
     nodes = s.desk.nodes_allowed(actor.person_id, Action.CASE_READ, actor.grant_id)
     with s.views.reading() as db:
         rows = s.views.cases.page(db, before=uncursor(after), limit=limit + 1, warning_id=warning_id)
-    more = len(rows) > limit
-    items = [jsonable(row) for row in rows[:limit] if row["node_id"] in nodes]
-    return Page(items=items, next=cursor(rows[limit - 1]["opened_position"]) if more else None)
+    return page_of(rows, limit, "opened_position", lambda row: jsonable(row) if row["node_id"] in nodes else None)
 
 
 @router.get("/{case_id}")

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections import Counter as Tally
+from collections.abc import Callable, Sequence
+from importlib import metadata
 
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
 from starlette.responses import JSONResponse, PlainTextResponse
 
 from api.auth import S
 from domain.errors import FenghuoError
+from domain.people import Channel
+from notifiers.channel import Result
 from notifiers.failover import Provider, Providers
 from notifiers.limits import MICRO
 
@@ -37,51 +53,108 @@ async def ready(s: S) -> JSONResponse:
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(s: S) -> Response:
     """Counters and gauges in Prometheus' text form; no labels that name a person or a warning."""
-    return Response(generate_latest(s.metrics), media_type=CONTENT_TYPE_LATEST)
+    return Response(await asyncio.to_thread(generate_latest, s.metrics), media_type=CONTENT_TYPE_LATEST)
 
 
 STATES = ("closed", "half_open", "open")
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+CALLBACKS = "/callbacks/"
+SOON = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SENDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 
 class Meters:
-    """What is counted. One set for each program; `registry` is its own, so tests do not share."""
+    """What is counted. One set for each program; `registry` is its own, so tests do not share.
+
+    Labels are routes, channels, providers, outcomes and the like: each from a short list, none from what was sent.
+    """
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "fenghuo_http_requests_total", "HTTP requests", ["method", "status"], registry=self.registry
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        Info("fenghuo_build", "Which Fenghuo runs", registry=registry).info({"version": metadata.version("fenghuo")})
+        self._requests = Counter(
+            "fenghuo_http_requests_total", "HTTP requests", ["method", "route", "status"], registry=registry
         )
-        self.sent = Counter(
-            "fenghuo_messages_total", "Messages by channel and outcome", ["channel", "outcome"], registry=self.registry
+        self._request_s = Histogram(
+            "fenghuo_http_request_duration_seconds",
+            "Seconds until the answer began",
+            ["method", "route"],
+            buckets=SOON,
+            registry=registry,
+        )
+        self._callbacks = Counter(
+            "fenghuo_callbacks_total", "Callbacks of providers: taken or refused", ["kind", "result"], registry=registry
+        )
+        self._messages = Counter(
+            "fenghuo_messages_total",
+            "Messages handed over, by what became of them",
+            ["channel", "provider", "outcome", "reason"],
+            registry=registry,
+        )
+        self._send_s = Histogram(
+            "fenghuo_send_duration_seconds",
+            "Seconds for handing over one chunk of messages, waits for the rate included",
+            ["channel"],
+            buckets=SENDS,
+            registry=registry,
         )
         self.drilled = Counter(
             "fenghuo_drill_messages_total",
             "Messages of drills by channel and outcome, which count nowhere else",
             ["channel", "outcome"],
-            registry=self.registry,
+            registry=registry,
         )
-        self.provider_state = Gauge(
-            "fenghuo_provider_state", "0 closed, 1 half open, 2 open", ["provider", "channel"], registry=self.registry
+        self._events = Counter("fenghuo_log_events_total", "Events appended by this process", registry=registry)
+        self._append_s = Histogram(
+            "fenghuo_log_append_duration_seconds",
+            "Seconds from asking for an append until it is durable",
+            buckets=SOON,
+            registry=registry,
         )
-        self.provider_rate = Gauge(
-            "fenghuo_provider_rate", "Tokens a second; -1: any", ["provider", "channel"], registry=self.registry
+        self.live = Gauge("fenghuo_live_streams", "Live streams that are open", ["kind"], registry=registry)
+        of = ["provider", "channel"]
+        self._provider_state = Gauge("fenghuo_provider_state", "0 closed, 1 half open, 2 open", of, registry=registry)
+        self._provider_rate = Gauge("fenghuo_provider_rate", "Tokens a second; -1: any", of, registry=registry)
+        self._provider_spent = Gauge(
+            "fenghuo_provider_spent_today", "What was spent today (UTC)", of, registry=registry
         )
-        self.provider_spent = Gauge(
-            "fenghuo_provider_spent_today",
-            "What was spent today (UTC)",
-            ["provider", "channel"],
-            registry=self.registry,
+        self._provider_waiting = Gauge(
+            "fenghuo_provider_rate_waiting", "Batches that wait for tokens", of, registry=registry
         )
-        self.position = Gauge("fenghuo_log_position", "Last position of the log", registry=self.registry)
-        self.lag = Gauge("fenghuo_views_lag_events", "Events that the views are behind the log", registry=self.registry)
 
     def watch(self, providers: Providers) -> None:
         """Shows these providers as they are when somebody looks."""
         for provider in providers.all:
             labels = (provider.name, provider.channel.value)
-            self.provider_state.labels(*labels).set_function(_state(provider))
-            self.provider_rate.labels(*labels).set_function(_rate(provider))
-            self.provider_spent.labels(*labels).set_function(_spent(provider))
+            for gauge, read in (
+                (self._provider_state, _state(provider)),
+                (self._provider_rate, _rate(provider)),
+                (self._provider_spent, _spent(provider)),
+                (self._provider_waiting, _waiting(provider)),
+            ):
+                gauge.labels(*labels).set_function(read)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """An answer began; `route` is the template that its path was found by, as in `/v1/warnings/{warning_id}`."""
+        method = method if method in METHODS else "other"
+        self._requests.labels(method, route, str(status)).inc()
+        self._request_s.labels(method, route).observe(seconds)
+        if route.startswith(CALLBACKS):
+            kind = route.removeprefix(CALLBACKS).partition("/")[0]
+            self._callbacks.labels(kind, "taken" if status < 400 else "refused").inc()
+
+    def sent(self, channel: Channel, results: Sequence[Result], seconds: float) -> None:
+        """A chunk was handed to a channel, with these results."""
+        self._send_s.labels(channel.value).observe(seconds)
+        for (provider, outcome, reason), n in Tally((r.provider, r.outcome, r.reason) for r in results).items():
+            self._messages.labels(channel.value, provider, outcome.value, reason.value).inc(n)
+
+    def appended(self, events: int, seconds: float) -> None:
+        self._events.inc(events)
+        self._append_s.observe(seconds)
 
 
 def _state(provider: Provider) -> Callable[[], float]:
@@ -94,3 +167,7 @@ def _rate(provider: Provider) -> Callable[[], float]:
 
 def _spent(provider: Provider) -> Callable[[], float]:
     return lambda: provider.budget.spent() / MICRO if provider.budget else 0.0
+
+
+def _waiting(provider: Provider) -> Callable[[], float]:
+    return lambda: float(provider.pace.waiting)

@@ -67,6 +67,11 @@ class Hub:
         self._drafts: dict[str, WarningState | None] = {}  # lately written: a release is sent without reading the log
         self._seen: dict[frozenset[str], frozenset[str]] = {}
 
+    @property
+    def open(self) -> int:
+        """How many streams are open."""
+        return sum(len(group) for group in list(self.readers.values()))
+
     # Readers ---------------------------------------------------------------------------------------------------------
 
     async def enter(self, request: Request, since: int | None) -> tuple[Reader, bytes]:

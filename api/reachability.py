@@ -18,7 +18,7 @@ from domain.people import Channel
 from domain.planning import Told
 from domain.ports import Append, Origin
 from domain.reach import UNTESTED_DAYS, ReachTestOrdered
-from projections.reach import Audit, audit, to_test
+from projections.reach import Audit, audit, to_test, told_of
 
 VALID = timedelta(hours=24)  # how long a test message is tried
 SCHEDULE = "system:reach"
@@ -53,6 +53,30 @@ class Reachability(Commands):
         grant = self.allow(actor, Action.REACH_TEST, [node_id])
         test_id = derived("reach-test", actor.person_id, once.key) if once else self.new_id()
         return await self._order(test_id, node_id, channel, untested_days, self.origin(actor, grant), once)
+
+    async def order_canary(self, actor: Actor, points: Sequence[tuple[str, Channel]]) -> ReachTestOrdered:
+        """Sends a test to these people over these channels, whenever they were heard of. Raises NotFound."""
+        with self.views.reading() as db:
+            people = self.views.directory.people_by_id(db, sorted({person_id for person_id, _ in points}))
+        if not points or any(person_id not in people for person_id, _ in points):
+            raise NotFound("person.unknown", "There is no such person.")
+        told = [told_of(people[person_id], channel) for person_id, channel in points]
+        grant = self.allow(actor, Action.REACH_TEST, sorted({t.node_id for t in told}))
+        events, shards = reach.order(
+            None,
+            told,
+            test_id=self.new_id(),
+            node_id=told[0].node_id,
+            channel=None,
+            untested_days=1,
+            valid_until=self.clock.now() + VALID,
+            canary=True,
+        )
+        (ordered,) = (event for event in events if isinstance(event, ReachTestOrdered))
+        appends = [Append(shard_stream(shard.shard_id), 0, [shard]) for shard in shards]
+        stream = reach_test_stream(ordered.test_id)
+        await self.log.append([Append(stream, 0, events), *appends], self.origin(actor, grant))
+        return ordered
 
     async def order_scheduled(self, node_id: str, untested_days: int, turn: str) -> ReachTestOrdered | None:
         """The schedule's order of one turn; the same turn again orders nothing more."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from api.auth import O_, A, S
-from api.paging import cursor, uncursor
+from api.paging import After, Limit, page_of, uncursor
 from api.schemas import AssessIn, Command, Page, jsonable
 from domain.grants import Action
 
@@ -43,8 +41,8 @@ def inbox(
     node_id: str,
     actor: A,
     s: S,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    after: Annotated[str | None, Query(max_length=100)] = None,
+    limit: Limit = 50,
+    after: After = None,
 ) -> Page:
     """What the node has to acknowledge, relay or do, newest first; drills say that they are."""
     s.desk.allow(actor, Action.RELAY_READ, [node_id])
@@ -52,8 +50,4 @@ def inbox(
         rows = s.views.inbox.page(db, node_id, before=uncursor(after), limit=limit + 1)
         drills = s.views.warnings.drills(db, [row["key"] for row in rows if row["kind"] == "warning"])
         drills |= s.views.cases.drills(db, [row["key"] for row in rows if row["kind"] == "task"])
-    more = len(rows) > limit
-    return Page(
-        items=[{**jsonable(row), "drill": row["key"] in drills} for row in rows[:limit]],
-        next=cursor(rows[limit - 1]["arrived_position"]) if more else None,
-    )
+    return page_of(rows, limit, "arrived_position", lambda row: {**jsonable(row), "drill": row["key"] in drills})

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from api.auth import O_, A, S
-from api.paging import cursor, uncursor
+from api.paging import After, Limit, page_of, uncursor
 from api.schemas import Command, Page, Strict, jsonable
 from domain.answers import Answer
 from domain.grants import Action
@@ -36,8 +36,8 @@ MEANINGS = {"safe": Answer.SAFE, "help": Answer.HELP, "nothing": Answer.UNCLEAR}
 def listed(
     actor: A,
     s: S,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    after: Annotated[str | None, Query(max_length=100)] = None,
+    limit: Limit = 50,
+    after: After = None,
     warning_id: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Page:
     """Unclear answers of the nodes that the asker may read, newest first: `referred` ones need a person to read them,
@@ -45,9 +45,7 @@ def listed(
     nodes = s.desk.nodes_allowed(actor.person_id, Action.CASE_READ, actor.grant_id)
     with s.views.reading() as db:
         rows = s.views.unclear.page(db, before=uncursor(after), limit=limit + 1, warning_id=warning_id)
-    more = len(rows) > limit
-    items = [jsonable(row) for row in rows[:limit] if row["node_id"] in nodes]
-    return Page(items=items, next=cursor(rows[limit - 1]["position"]) if more else None)
+    return page_of(rows, limit, "position", lambda row: jsonable(row) if row["node_id"] in nodes else None)
 
 
 @router.post("/{warning_id}/{person_id}/open")

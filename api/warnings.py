@@ -10,7 +10,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from api import capmap
 from api.auth import O_, A, S, V
 from api.commands import Actor
-from api.paging import LARGEST, cursor, uncursor
+from api.paging import LARGEST, After, Limit, page_of, uncursor
 from api.schemas import (
     CancelIn,
     Command,
@@ -63,20 +63,19 @@ async def import_cap(
 def listed(
     actor: A,
     s: S,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    after: Annotated[str | None, Query(max_length=100)] = None,
+    limit: Limit = 50,
+    after: After = None,
 ) -> Page:
     """Warnings, newest first, as far as the asker may read them."""
     nodes = s.desk.nodes_allowed(actor.person_id, Action.WARNING_READ, actor.grant_id)
     with s.views.reading() as db:
         rows = s.views.warnings.page(db, before=uncursor(after), limit=limit + 1)
-    more = len(rows) > limit
-    items = [
-        jsonable(row)
-        for row in rows[:limit]
-        if nodes.intersection(row["content"]["target"]["nodes"]) or _concerns(s, nodes, row)
-    ]
-    return Page(items=items, next=cursor(rows[limit - 1]["drafted_position"]) if more else None)
+
+    def shown(row: dict[str, Any]) -> dict[str, Any] | None:
+        mine = nodes.intersection(row["content"]["target"]["nodes"]) or _concerns(s, nodes, row)
+        return jsonable(row) if mine else None
+
+    return page_of(rows, limit, "drafted_position", shown)
 
 
 @router.get("/{warning_id}")

@@ -33,6 +33,7 @@ class ReachTestOrdered(Event, frozen=True, kw_only=True):
     """A test goes out to `points` contact points at or below a node that were not heard of for `untested_days`.
 
     `channel`: this one alone; None: all. `left`: how many more were due and are left to the next order.
+    `canary`: to chosen points, whenever they were heard of, to see that the channels work.
     """
 
     test_id: str
@@ -43,6 +44,7 @@ class ReachTestOrdered(Event, frozen=True, kw_only=True):
     left: int
     valid_until: datetime
     scheduled: bool = False
+    canary: bool = False
 
 
 def order(
@@ -55,6 +57,7 @@ def order(
     untested_days: int,
     valid_until: datetime,
     scheduled: bool = False,
+    canary: bool = False,
 ) -> tuple[list[Event], list[ShardPlanned]]:
     """(events of the test's stream, the shards that carry it), at most MOST_POINTS in order of person and channel.
 
@@ -74,6 +77,7 @@ def order(
         left=len(told) - len(chosen),
         valid_until=valid_until,
         scheduled=scheduled,
+        canary=canary,
     )
     shards = list(
         shards_of(

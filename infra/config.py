@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from domain.errors import InvalidInput
 from domain.rates import FASTEST, LARGEST_BURST, SLOWEST
+from infra.logs import Level
 from notifiers.prices import Prices
 
 PREFIX = "FENGHUO_"
@@ -165,6 +166,12 @@ class Settings(BaseSettings):
     sandbox: bool = False
     ack_limit_s: int = Field(default=900, ge=1)
     reach_test_days: int = Field(default=0, ge=0, le=3650)  # 0: test messages go out by hand alone
+    canaries: list[str] = []  # ids of people who get the messages of `fenghuo self-test`
+    log_level: Level = "info"
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(default=0, ge=0, le=65535)  # of processes that serve no API; 0: a free one
+    otel_endpoint: Annotated[str, StringConstraints(pattern=r"^(https?://[^/?#]+(/[^?#]*)?)?$")] = ""  # OTLP over HTTP
+    otel_sample: float = Field(default=1.0, ge=0, le=1)  # of how many traces in one
     sms: SmsConfig | None = None
     sms_next: list[SmsConfig] = []  # asked in this order where the one before fails
     voice: VoiceConfig | None = None

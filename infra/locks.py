@@ -68,6 +68,7 @@ class FileLock:
 
 async def supervised(name: str, part: Part) -> None:
     """Runs a part to its end. A fault (a full disk, say) is logged, and the part begins again, ever more slowly."""
+    structlog.contextvars.bind_contextvars(part=name, correlation_id=f"part-{name}")  # of this task and those it starts
     wait_s = FIRST_WAIT_S
     while True:
         began = time.monotonic()

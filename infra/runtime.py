@@ -248,9 +248,22 @@ class Runtime:
             self._locks.append(lock)
 
     @property
+    def parts(self) -> dict[str, bool]:
+        """Each part by its name, and whether it runs."""
+        return {task.get_name(): not task.done() for task in self._tasks}
+
+    @property
     def alive(self) -> bool:
         """Whether every part still runs."""
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
+
+
+def runs(folder: Path) -> bool:
+    """Whether a process plans and sends what is released on this folder."""
+    lock = FileLock(folder / f"{Role.RELAY}.lock")
+    free = lock.take()
+    lock.give_back()
+    return not free
 
 
 @contextlib.asynccontextmanager

@@ -18,7 +18,7 @@ from api.app import end_streams
 from api.health import Meters
 from domain.errors import InvalidInput, Unreachable
 from domain.rulepacks import LANES, Lane
-from infra import bounces, wiring
+from infra import bounces, traces, wiring
 from infra.config import Charged, EmailConfig, Settings, SmsConfig, VoiceConfig, WebPushConfig
 from infra.roles import Role
 from infra.runtime import Runtime, Stores
@@ -129,8 +129,10 @@ async def serving(
             "config.public_url", "A worker needs the address of the API: its links lead there.", "Give --public-url."
         )
     stores.registry.allowed_origins = wiring.allowed_origins(settings)
-    async with sandboxed(settings) as (pointed, sandbox):
-        with _listen(settings.host, settings.port) as listener:
+    async with traces.exporting(settings), sandboxed(settings) as (pointed, sandbox):
+        api = role in {Role.ALL, Role.SERVE}
+        where = (settings.host, settings.port) if api else (settings.metrics_host, settings.metrics_port)
+        with _listen(*where, "--port" if api else "metrics_port") as listener:
             port = int(listener.getsockname()[1])
             url = wiring.public_url(settings, port)
             meters = Meters()
@@ -167,7 +169,7 @@ async def serving(
             await server.up.wait()
             try:
                 async with taking_bounces(pointed, stores, runtime) as address:
-                    yield Serving(stores, runtime, server, url, f"http://{settings.host}:{port}", sandbox, address)
+                    yield Serving(stores, runtime, server, url, f"http://{where[0]}:{port}", sandbox, address)
             finally:
                 server.should_exit = True
                 await task

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import secrets
+import time
 from collections.abc import Sequence
 
 from fastapi import FastAPI
-from prometheus_client import Counter
 
 from api.app import create_app, health_app
 from api.health import Meters
@@ -15,9 +15,12 @@ from api.services import Services
 from domain.errors import InvalidInput
 from domain.people import Channel
 from infra.config import EmailConfig, Settings, voice_account
+from infra.gauges import StateCollector
 from infra.providers import email_channel, sms_channel, sms_tokens, voice_channel
 from infra.roles import Role
 from infra.runtime import Runtime, Stores
+from infra.traced_http import Requests
+from infra.traces import span
 from notifiers.absent import AbsentNotifier
 from notifiers.channel import Delivery, Notifier, Rendered, Result
 from notifiers.chat import ChatNotifier, ChatSettings
@@ -81,19 +84,22 @@ def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:
 class Counted:
     """A channel whose outcomes are counted for Prometheus."""
 
-    def __init__(self, notifier: Notifier, messages: Counter) -> None:
+    def __init__(self, notifier: Notifier, meters: Meters) -> None:
         self.channel = notifier.channel
         self._notifier = notifier
-        self._messages = messages
+        self._meters = meters
 
     @property
     def chunk(self) -> int:
         return self._notifier.chunk
 
     async def send(self, rendered: Rendered, deliveries: Sequence[Delivery]) -> list[Result]:
-        results = await self._notifier.send(rendered, deliveries)
-        for result in [] if rendered.drill else results:  # a drill is counted apart: see notifiers/drill.py
-            self._messages.labels(self.channel.value, result.outcome.value).inc()
+        began = time.perf_counter()
+        shard_id = deliveries[0].message_id.partition(".")[0] if deliveries else ""
+        with span("shard.send", channel=self.channel.value, messages=len(deliveries), shard_id=shard_id):
+            results = await self._notifier.send(rendered, deliveries)
+        if not rendered.drill:  # a drill is counted apart: see notifiers/drill.py
+            self._meters.sent(self.channel, results, time.perf_counter() - began)
         return results
 
     async def close(self) -> None:
@@ -106,7 +112,7 @@ def drilled(meters: Meters) -> Count:
 
 
 def counted(notifiers: dict[Channel, Notifier], meters: Meters) -> dict[Channel, Notifier]:
-    return {channel: Counted(notifier, meters.sent) for channel, notifier in notifiers.items()}
+    return {channel: Counted(notifier, meters) for channel, notifier in notifiers.items()}
 
 
 def bounce_addresses(email: EmailConfig, stores: Stores) -> Verp | None:
@@ -161,8 +167,10 @@ def services(settings: Settings, stores: Stores, runtime: Runtime, meters: Meter
 def application(settings: Settings, stores: Stores, runtime: Runtime, meters: Meters | None = None) -> FastAPI:
     """The HTTP application of a process: the whole API, or how it is where its role is another one."""
     meters = meters or Meters()
-    meters.position.set_function(lambda: float(stores.log.last_position_now()))
     meters.watch(runtime.providers)
-    meters.lag.set_function(lambda: float(stores.log.last_position_now() - stores.views.position))
+    meters.registry.register(StateCollector(stores, runtime))
+    stores.log.appended = meters.appended
     made = create_app if runtime.role in {Role.ALL, Role.SERVE} else health_app
-    return made(services(settings, stores, runtime, meters), meters)
+    app = made(services(settings, stores, runtime, meters), meters)
+    app.add_middleware(Requests)
+    return app

@@ -34,6 +34,12 @@ class Pace:
         self._number = count()
         self._serving: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
+        self.waited_s = 0.0  # seconds by the clock that batches waited for their turn, all told
+
+    @property
+    def waiting(self) -> int:
+        """How many batches wait for their turn."""
+        return sum(not waiter.turn.done() for _, _, waiter in list(self._waiting))
 
     @property
     def rates(self) -> dict[str, Rate]:
@@ -69,7 +75,10 @@ class Pace:
             self._serving = asyncio.create_task(self._serve(), name="pace")
         else:
             self._changed.set()  # it may be of a higher lane than the one that is waited for
-        return await waiter.turn
+        try:
+            return await waiter.turn
+        finally:
+            self.waited_s += max(0.0, (self._clock.now() - now).total_seconds())
 
     async def close(self) -> None:
         if self._serving is not None:

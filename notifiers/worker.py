@@ -140,6 +140,7 @@ class Worker:
         task.add_done_callback(ended)
 
     async def _guarded(self, shard_id: str, stale: bool) -> None:
+        structlog.contextvars.bind_contextvars(correlation_id=self.origin.correlation_id)  # of this task alone
         try:
             await self.drive(shard_id, stale=stale)
         except Refused:

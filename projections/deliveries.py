@@ -270,6 +270,16 @@ class Deliveries(Projection):
         row = db.execute(query).first()
         return None if row is None else (row[0], row[1])
 
+    def of(self, db: Connection, warning_id: str) -> dict[tuple[str, Channel], dict[str, Any]]:
+        """By (person, channel) what became of the messages of a warning or a test: for few recipients."""
+        s, d = self.shards.c, self.deliveries.c
+        query = (
+            select(d.person_id, s.channel, d.outcome, d.reason, d.provider)
+            .join(self.deliveries, d.shard_id == s.shard_id)
+            .where(s.warning_id == warning_id)
+        )
+        return {(row["person_id"], Channel(row["channel"])): dict(row) for row in db.execute(query).mappings()}
+
     def queue_length(self, db: Connection) -> int:
         """Shards that are not at their end."""
         query = select(func.count()).where(self.shards.c.status.in_((PLANNED, "leased")))

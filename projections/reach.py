@@ -153,13 +153,7 @@ def to_test(
     before = now - timedelta(days=days)
     by_node, known = _points(views, db, _in_order(hierarchy, frozenset(node_ids)))
     return [
-        Told(
-            left.node_id,
-            Circle.STAFF if left.role in STAFF else Circle.PEOPLE,
-            each,
-            left.language,
-            left.person_id,
-        )
+        told_of(left, each)
         for people in by_node.values()
         for _, left in people
         for each in left.channels
@@ -167,6 +161,12 @@ def to_test(
         and _untested(fact := known.get((left.person_id, each)), before)
         and (fact is None or fact["tested_at"] is None or fact["tested_at"] <= before)
     ]
+
+
+def told_of(person: Person, channel: Channel) -> Told:
+    """A person, told over one of their channels."""
+    circle = Circle.STAFF if person.role in STAFF else Circle.PEOPLE
+    return Told(person.node_id, circle, channel, person.language, person.person_id)
 
 
 def _points(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from api.auth import correlation
 from api.commands import Actor
 from api.pages.duty import DutyLine, Own
 from api.pages.model import Who
@@ -72,7 +73,7 @@ class DutyPage:
         own = self.own(who, "zh")
         if own is None:
             raise NotPermitted("permission.denied", "Only staff of the node can take over its duty.")
-        actor = Actor(person_id=who.person_id, correlation_id=self._s.new_id())
+        actor = Actor(person_id=who.person_id, correlation_id=correlation(self._s))
         done = await self._s.duty.take_over(actor, own.node_id, note=note)
         await self._s.progress.reached(done.position)
 

@@ -18,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.auth import correlation
 from api.commands import Actor
 from api.pages import guard, i18n, render
 from api.pages.i18n import N_
@@ -56,7 +57,7 @@ def follow_pages(s: Services, current: Callable[[Request], Who]) -> APIRouter:
 
         async def act() -> str:
             content = _content(before, values, s.clock.now())
-            actor = Actor(person_id=who.person_id, correlation_id=s.new_id())
+            actor = Actor(person_id=who.person_id, correlation_id=correlation(s))
             correction = values.get("correction") == "yes"
             done = await s.desk.draft(actor, content, updates=warning_id, correction=correction)
             await s.progress.reached(done.position)
@@ -74,7 +75,7 @@ def _before(s: Services, who: Who, warning_id: str) -> Content:
     """The warning as it stands. Raises NotFound, NotPermitted, or Refused where it is not out (any more)."""
     if Action.WARNING_DRAFT.value not in who.may:
         raise NotPermitted("page.not_permitted", N_("You may not do this."), N_("Ask somebody who may."))
-    actor = Actor(person_id=who.person_id, correlation_id=s.new_id())
+    actor = Actor(person_id=who.person_id, correlation_id=correlation(s))
     state = state_of(visible(s, actor, warning_id))
     s.desk.allow(actor, Action.WARNING_DRAFT, state.content.target.nodes)
     if state.status is not Status.RELEASED:

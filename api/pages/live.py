@@ -159,6 +159,11 @@ class Hub:
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
+    @property
+    def open(self) -> int:
+        """How many streams are open."""
+        return sum(len(channel.watchers) for channel in list(self.channels.values()))
+
     def stream(
         self, who: Who, warning_id: str, language: str, scope: str, since: int, still: Callable[[], Awaitable[bool]]
     ) -> EventStream:

@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from api import capmap
+from api.auth import correlation
 from api.commands import Actor
 from api.pages.i18n import N_
 from api.pages.model import DraftForm, HelpLine, Step, Summary, TreeLine, WarningLine, Who
@@ -145,7 +146,7 @@ class Source:
         row = self._row(who, warning_id)
         if row is None:
             raise NotFound("warning.unknown", N_("There is no such warning."))
-        actor = Actor(person_id=who.person_id, correlation_id=self._s.new_id())
+        actor = Actor(person_id=who.person_id, correlation_id=correlation(self._s))
         self._s.desk.allow(actor, Action.WARNING_DRAFT, row["content"]["target"]["nodes"])
         return of_draft(self._s, warning_id)
 
@@ -240,7 +241,7 @@ class Desk:
         await self._s.progress.reached(done.position)
 
     def _actor(self, who: Who) -> Actor:
-        return Actor(person_id=who.person_id, correlation_id=self._s.new_id())
+        return Actor(person_id=who.person_id, correlation_id=correlation(self._s))
 
     def _content(self, form: DraftForm) -> Content:
         now = self._s.clock.now()

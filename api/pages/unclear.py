@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from api.auth import correlation
 from api.commands import Actor
 from api.pages import guard, i18n, render
 from api.pages.i18n import N_
@@ -59,7 +60,7 @@ def unclear_pages(s: Services, current: Callable[[Request], Who]) -> APIRouter:
 
 
 def _actor(s: Services, who: Who) -> Actor:
-    return Actor(person_id=who.person_id, correlation_id=s.new_id())
+    return Actor(person_id=who.person_id, correlation_id=correlation(s))
 
 
 def _row(s: Services, who: Who, warning_id: str, person_id: str) -> dict[str, Any]:

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
+import structlog
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from sqlalchemy import Connection
 
 from api.commands import Actor
+from api.schemas import jsonable
 from domain.errors import InvalidInput, NotPermitted
 from infra import config, logs, wiring
 from infra.config import Settings
 from infra.runtime import Stores, new_id
+from projections.follower import Views
 
 if sys.platform != "win32":
     import uvloop
 
 T = TypeVar("T")
+Row = dict[str, Any]
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="The folder of log, vault and views. [env: FENGHUO_DATA_DIR]")
@@ -41,8 +46,10 @@ def settings(**flags: Any) -> Settings:
     return config.load(**flags)
 
 
-def with_stores(data_dir: Path | None, act: Callable[[Stores], Awaitable[T]], *, must_exist: bool = True) -> T:
-    """Opens the stores, brings the views up to date, acts, closes."""
+def with_stores(
+    data_dir: Path | None, act: Callable[[Stores], Awaitable[T]], *, must_exist: bool = True, catch_up: bool = True
+) -> T:
+    """Opens the stores, brings the views up to date unless they are to be seen as they are, acts, closes."""
     read = settings(data_dir=data_dir)
     folder = read.data_dir
 
@@ -53,7 +60,8 @@ def with_stores(data_dir: Path | None, act: Callable[[Stores], Awaitable[T]], *,
             )
         async with Stores(folder) as stores:
             stores.registry.allowed_origins = wiring.allowed_origins(read)
-            await stores.catch_up()
+            if catch_up:
+                await stores.catch_up()
             return await act(stores)
 
     return asyncio.run(run())
@@ -70,7 +78,14 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
 def actor(person_id: str) -> Actor:
     if not person_id:
         raise NotPermitted("cli.nobody", "Say who acts.", "Use --as PERSON or set FENGHUO_AS.")
-    return Actor(person_id=person_id, correlation_id=f"cli-{new_id()[:12]}")
+    return Actor(person_id=person_id, correlation_id=correlation())
+
+
+def correlation() -> str:
+    """A new id for all that a command does: in its events and in its log lines."""
+    made = f"cli-{new_id()[:12]}"
+    structlog.contextvars.bind_contextvars(correlation_id=made)
+    return made
 
 
 def show(value: Any, *, as_json: bool, text: Callable[[], str]) -> None:
@@ -79,6 +94,21 @@ def show(value: Any, *, as_json: bool, text: Callable[[], str]) -> None:
         sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
     else:
         out.print(text(), markup=False)
+
+
+def listed(data_dir: Path | None, read: Callable[[Views, Connection], Iterable[Row]]) -> list[Row]:
+    """Rows of a view, as JSON has them."""
+
+    async def act(stores: Stores) -> list[Row]:
+        with stores.views.reading() as db:
+            return [jsonable(row) for row in read(stores.views, db)]
+
+    return with_stores(data_dir, act)
+
+
+def show_rows(rows: Sequence[Row], line: Callable[[Row], str], *, none: str, as_json: bool) -> None:
+    """Prints rows: JSON where it was asked for, else a line for each; `none` where there are none."""
+    show(rows, as_json=as_json, text=lambda: "\n".join(map(line, rows)) or none)
 
 
 def read_file(path: Path, most: int = 64 * 1024 * 1024) -> bytes:

@@ -29,9 +29,7 @@ from infra import config, logs
 from infra.cli.common import As, AsJson, DataDir, actor, err, progress, run_loop, show
 from infra.config import Settings
 from infra.demo.drill import sandboxed
-from infra.locks import FileLock
-from infra.roles import Role
-from infra.runtime import Stores
+from infra.runtime import Stores, runs
 
 PARTIAL = 5  # the exit status when not every station has acknowledged within the limit
 LOOK_S = 0.25  # between two looks at the report
@@ -227,21 +225,13 @@ async def _folder(data_dir: Path | None, person: str) -> AsyncIterator[Site]:
         raise InvalidInput(
             "data.none", f"There is no log in {folder}.", "Name the folder with --data-dir, or drill with --sandbox."
         )
-    if not _runs(folder):
+    if not runs(folder):
         raise Unreachable(
             "drill.nothing_runs", f"No Fenghuo runs on {folder}.", "Start it: fenghuo all; or drill with --sandbox."
         )
     async with Stores(folder) as stores:
         await stores.catch_up()
         yield _Folder(stores, person)
-
-
-def _runs(folder: Path) -> bool:
-    """Whether a process plans and sends what is released here."""
-    lock = FileLock(folder / f"{Role.RELAY}.lock")
-    free = lock.take()
-    lock.give_back()
-    return not free
 
 
 @asynccontextmanager

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
 
 from api.feeds import forms
-from api.schemas import jsonable
 from domain.errors import InvalidInput
 from domain.feeds import Feed, Form, Mapping
 from domain.rulepacks import Level
-from infra.cli.common import As, AsJson, DataDir, actor, read_file, show, with_stores
+from infra.cli.common import As, AsJson, DataDir, Row, actor, listed, read_file, show, show_rows, with_stores
 from infra.clock import SystemClock
 from infra.runtime import Stores
 
@@ -74,21 +73,10 @@ def add_(
 def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """The feeds that are read."""
 
-    async def act(stores: Stores) -> list[dict[str, Any]]:
-        with stores.views.reading() as db:
-            return [jsonable(row) for row in stores.views.feeds.rows(db)]
+    def line(row: Row) -> str:
+        return f"{row['feed_id']}  {row['feed']['form']:<11}  {row['feed']['node_id']}  {row['feed']['url']}"
 
-    rows = with_stores(data_dir, act)
-    show(
-        rows,
-        as_json=as_json,
-        text=lambda: (
-            "\n".join(
-                f"{r['feed_id']}  {r['feed']['form']:<11}  {r['feed']['node_id']}  {r['feed']['url']}" for r in rows
-            )
-            or "No feeds."
-        ),
-    )
+    show_rows(listed(data_dir, lambda views, db: views.feeds.rows(db)), line, none="No feeds.", as_json=as_json)
 
 
 @app.command()
@@ -154,13 +142,11 @@ def try_(
         }
         for entry in found
     ]
-    show(
-        rows,
-        as_json=as_json,
-        text=lambda: (
-            "\n".join(f"{r['level'] or '-':<6}  {r['headline'] or r['why']}" for r in rows) or "It holds no items."
-        ),
-    )
+
+    def line(row: Row) -> str:
+        return f"{row['level'] or '-':<6}  {row['headline'] or row['why']}"
+
+    show_rows(rows, line, none="It holds no items.", as_json=as_json)
 
 
 def _levels(pairs: list[str]) -> dict[str, Level]:

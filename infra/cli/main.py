@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 from domain.errors import FenghuoError
 from infra.cli import (
     audience,
+    canary,
     cap,
     demo,
     drill,
@@ -25,6 +26,7 @@ from infra.cli import (
     registry,
     roster,
     serve,
+    status,
     stays,
     warning,
 )
@@ -80,6 +82,8 @@ app.command("relay")(serve.relay)
 app.command("work")(serve.work)
 app.command("demo")(demo.demo)
 app.command("drill")(drill.drill)
+app.command("status")(status.status)
+app.command("self-test")(canary.self_test)
 
 
 def run() -> None:

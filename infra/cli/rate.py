@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from api.rates import Rates
-from api.schemas import jsonable
 from domain.errors import NotFound
 from domain.rates import Rate
-from infra.cli.common import As, AsJson, DataDir, actor, settings, show, with_stores
+from infra.cli.common import As, AsJson, DataDir, Row, actor, listed, settings, show, show_rows, with_stores
 from infra.cli.registry import OPERATOR
 from infra.providers import names
 from infra.runtime import Stores
@@ -48,20 +47,9 @@ def set_(
 def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """The rates that were set; those of the settings hold where nothing was."""
 
-    async def act(stores: Stores) -> list[dict[str, Any]]:
-        with stores.views.reading() as db:
-            return [jsonable(row) for row in stores.views.rates.all(db)]
+    def line(row: Row) -> str:
+        what = f"{row['provider']:<12}  {row['sender'] or 'all':<16}  {row['per_s']:g}/s  burst {row['burst']}"
+        return f"{what}  {row['set_at']}  {row['set_by']}"
 
-    rows = with_stores(data_dir, act)
-    show(
-        rows,
-        as_json=as_json,
-        text=lambda: (
-            "\n".join(
-                f"{r['provider']:<12}  {r['sender'] or 'all':<16}  {r['per_s']:g}/s  burst {r['burst']}"
-                f"  {r['set_at']}  {r['set_by']}"
-                for r in rows
-            )
-            or "No rates were set."
-        ),
-    )
+    rows = listed(data_dir, lambda views, db: views.rates.all(db))
+    show_rows(rows, line, none="No rates were set.", as_json=as_json)

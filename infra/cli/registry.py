@@ -18,8 +18,8 @@ from domain.people import Channel, Person, Role
 from domain.rulepacks import standard
 from domain.stations import Node
 from infra import wiring
-from infra.cli.common import As, AsJson, DataDir, actor, progress, read_file, settings, show, with_stores
-from infra.runtime import Stores, new_id
+from infra.cli.common import As, AsJson, DataDir, actor, correlation, progress, read_file, settings, show, with_stores
+from infra.runtime import Stores
 
 hierarchy_app = typer.Typer(help="The tree of offices and stations.", no_args_is_help=True)
 people_app = typer.Typer(help="People: staff, citizens, enterprise contacts.", no_args_is_help=True)
@@ -210,7 +210,7 @@ def login_link(
 
 
 def _operator() -> Actor:
-    return Actor(person_id=OPERATOR, correlation_id=f"cli-{new_id()[:12]}")
+    return Actor(person_id=OPERATOR, correlation_id=correlation())
 
 
 def _decode(file: Path, kind: Any) -> Any:

@@ -28,7 +28,7 @@ Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)]
 PublicUrl = Annotated[str | None, typer.Option(help="Address under which links and callbacks reach us.")]
 Sandbox = Annotated[bool, typer.Option(help="Send to sandbox providers on loopback.")]
-LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.")]
+LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error. [env: FENGHUO_LOG_LEVEL]")]
 
 
 def everything(
@@ -37,10 +37,12 @@ def everything(
     port: Port = None,
     public_url: PublicUrl = None,
     sandbox: Sandbox = False,
-    log_level: LogLevel = "info",
+    log_level: LogLevel = None,
 ) -> None:
     """Runs everything in one process: the API and the console, planning, sending, chasing, proving."""
-    settings = _settings(log_level, data_dir=data_dir, host=host, port=port, public_url=public_url, sandbox=sandbox)
+    settings = _settings(
+        log_level=log_level, data_dir=data_dir, host=host, port=port, public_url=public_url, sandbox=sandbox
+    )
     run_loop(_run(settings, Role.ALL))
 
 
@@ -49,55 +51,44 @@ def serve(
     host: Host = None,
     port: Port = None,
     public_url: PublicUrl = None,
-    log_level: LogLevel = "info",
+    log_level: LogLevel = None,
 ) -> None:
     """Serves the API and the console; other processes do the work. As many as wanted."""
-    settings = _settings(log_level, data_dir=data_dir, host=host, port=port, public_url=public_url)
+    settings = _settings(data_dir=data_dir, host=host, port=port, public_url=public_url, log_level=log_level)
     run_loop(_run(settings, Role.SERVE))
 
 
-def project(data_dir: DataDir = None, host: Host = None, port: Port = None, log_level: LogLevel = "info") -> None:
-    """Folds the views and signs the log. One is active, and others stand by. Its port says how it is."""
-    run_loop(_run(_settings(log_level, data_dir=data_dir, host=host, port=port), Role.PROJECT))
+def project(data_dir: DataDir = None, log_level: LogLevel = None) -> None:
+    """Folds the views and signs the log. One is active, and others stand by."""
+    run_loop(_run(_settings(data_dir=data_dir, log_level=log_level), Role.PROJECT))
 
 
-def relay(
-    data_dir: DataDir = None,
-    host: Host = None,
-    port: Port = None,
-    public_url: PublicUrl = None,
-    log_level: LogLevel = "info",
-) -> None:
+def relay(data_dir: DataDir = None, public_url: PublicUrl = None, log_level: LogLevel = None) -> None:
     """Plans, chases silence, climbs ladders and reads feeds. One is active, and others stand by."""
-    settings = _settings(log_level, data_dir=data_dir, host=host, port=port, public_url=public_url)
-    run_loop(_run(settings, Role.RELAY))
+    run_loop(_run(_settings(data_dir=data_dir, public_url=public_url, log_level=log_level), Role.RELAY))
 
 
 def work(
     lane: Annotated[list[Lane] | None, typer.Option(help="A lane to send; may be given again. Without: all.")] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(help="The worker's own name. Without: the host's and the lanes'."),
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="The worker's own name. Without: the host's and the lanes'.")] = None,
     data_dir: DataDir = None,
-    host: Host = None,
-    port: Port = None,
     public_url: PublicUrl = None,
-    log_level: LogLevel = "info",
+    log_level: LogLevel = None,
 ) -> None:
     """Sends what was planned. As many as wanted, each with a name of its own: what it began it goes on with."""
     lanes = tuple(lane or LANES)
     worker = name or "-".join([socket.gethostname(), *(one.value for one in lane or ())])
     if not NAME.fullmatch(worker):
         raise InvalidInput("work.name", "A worker's name has up to 63 letters, digits, dots and dashes.", "Use --name.")
-    settings = _settings(log_level, data_dir=data_dir, host=host, port=port, public_url=public_url)
+    settings = _settings(data_dir=data_dir, public_url=public_url, log_level=log_level)
     run_loop(_run(settings, Role.WORK, lanes, worker))
 
 
-def _settings(log_level: str, *, sandbox: bool = False, **flags: object) -> Settings:
-    logs.configure(level=log_level, as_json=not sys.stderr.isatty())
+def _settings(*, sandbox: bool = False, **flags: object) -> Settings:
     faulthandler.enable(sys.__stderr__ or sys.stderr)  # should a library crash the program, the last words say where
-    return load(**flags, sandbox=sandbox or None)
+    settings = load(**flags, sandbox=sandbox or None)
+    logs.configure(level=settings.log_level, as_json=not sys.stderr.isatty())
+    return settings
 
 
 async def _run(settings: Settings, role: Role, lanes: tuple[Lane, ...] = LANES, worker: str = "embedded") -> None:

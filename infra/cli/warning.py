@@ -15,7 +15,20 @@ from api.preview import preview as previewed
 from api.preview_shapes import Preview
 from api.schemas import WarningIn, jsonable
 from domain.errors import InvalidInput, NotFound
-from infra.cli.common import As, AsJson, DataDir, actor, out, read_file, settings, show, with_stores
+from infra.cli.common import (
+    As,
+    AsJson,
+    DataDir,
+    Row,
+    actor,
+    listed,
+    out,
+    read_file,
+    settings,
+    show,
+    show_rows,
+    with_stores,
+)
 from infra.cli.preview import preview_text
 from infra.runtime import Stores
 from infra.wiring import public_url
@@ -131,22 +144,12 @@ def preview(warning_id: Id, data_dir: DataDir = None, as_json: AsJson = False) -
 def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """The latest 200 warnings, newest first."""
 
-    async def act(stores: Stores) -> list[dict[str, Any]]:
-        with stores.views.reading() as db:
-            return [jsonable(row) for row in stores.views.warnings.page(db, before=None, limit=200)]
+    def line(row: Row) -> str:
+        headline = row["content"]["texts"][0]["headline"]
+        return f"{row['warning_id']}  {row['status']:<9}  {row['level']:<6}  {headline}"
 
-    rows = with_stores(data_dir, act)
-    show(
-        rows,
-        as_json=as_json,
-        text=lambda: (
-            "\n".join(
-                f"{r['warning_id']}  {r['status']:<9}  {r['level']:<6}  {r['content']['texts'][0]['headline']}"
-                for r in rows
-            )
-            or "No warnings."
-        ),
-    )
+    rows = listed(data_dir, lambda views, db: views.warnings.page(db, before=None, limit=200))
+    show_rows(rows, line, none="No warnings.", as_json=as_json)
 
 
 @app.command("show")

@@ -72,6 +72,11 @@ class Poller:
     def reading(self, feed_id: str) -> Reading | None:
         return self._readings.get(feed_id)
 
+    @property
+    def failing(self) -> int:
+        """How many feeds could not be read the last time."""
+        return sum(reading.failures > 0 for reading in list(self._readings.values()))
+
     async def run(self) -> None:
         gate = asyncio.Semaphore(AT_ONCE)
 
@@ -109,22 +114,22 @@ class Poller:
         return reading is None or now >= reading.next_at or reading.next_at > now + timedelta(seconds=LONGEST_WAIT_S)
 
     async def _turn(self, feed: Feed) -> None:
+        structlog.contextvars.bind_contextvars(correlation_id=f"feed-{feed.feed_id}")  # of this task alone
         reading = self._readings.setdefault(feed.feed_id, Reading(self._clock.now()))
         wait_s = float(feed.every_s)
         try:
             await self.read(feed, reading)
             reading.failures, reading.code, reading.message = 0, "", ""
-        except FenghuoError as error:
+        except Exception as error:
             reading.failures += 1
-            reading.code, reading.message = error.code, str(error)[:300]
             reading.etag = reading.modified = ""  # what was not taken must be given again
             wait_s = min(LONGEST_WAIT_S, max(wait_s, feed.every_s * 2.0 ** min(reading.failures - 1, 10)))
-            _log.warning("feed_failed", feed_id=feed.feed_id, code=error.code, failures=reading.failures)
-        except Exception:
-            reading.failures += 1
-            reading.code, reading.message = "feed.internal", ""
-            reading.etag = reading.modified = ""
-            _log.exception("feed_failed", feed_id=feed.feed_id)
+            if isinstance(error, FenghuoError):
+                reading.code, reading.message = error.code, str(error)[:300]
+                _log.warning("feed_failed", feed_id=feed.feed_id, code=error.code, failures=reading.failures)
+            else:
+                reading.code, reading.message = "feed.internal", ""
+                _log.exception("feed_failed", feed_id=feed.feed_id, failures=reading.failures)
         reading.next_at = max(
             reading.next_at if reading.code == "feed.busy" else self._clock.now(),
             self._clock.now() + timedelta(seconds=wait_s * (0.9 + 0.2 * self._jitter())),

@@ -25,6 +25,7 @@ class Follower:
     def __init__(self, log: EventLog, views: Views) -> None:
         self.log = log
         self.views = views
+        self.failures = 0  # in a row
         self._moved = asyncio.Event()
         self._urgent = asyncio.Event()
 
@@ -36,7 +37,7 @@ class Follower:
             self._urgent.clear()
             try:
                 await asyncio.to_thread(self.views.catch_up, self.log.read_now)
-                backoff = 0.1
+                backoff, self.failures = 0.1, 0
             except FenghuoError as error:
                 _log.error("views_stopped", code=error.code, retry_s=backoff)
             except Exception:
@@ -48,6 +49,7 @@ class Follower:
                     await self._pace()
                 await grown.wait()
                 continue
+            self.failures += 1
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, LONGEST_BACKOFF_S)
 

@@ -130,6 +130,7 @@ class Ladder:
         """Writes down a step; the position of it, 0 where nothing was left to do."""
         warning_id = due.warning.warning_id
         origin = Origin(actor=ACTOR, correlation_id=f"ladder-{warning_id}", rule_pack_id=due.rule_pack_id)
+        structlog.contextvars.bind_contextvars(correlation_id=origin.correlation_id)  # of this task alone
         try:
             written = await self._log.execute(
                 ladder_stream(due.shard_id),

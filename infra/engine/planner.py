@@ -29,6 +29,7 @@ from domain.shards import Circle, Purpose, ShardPlanned
 from domain.warnings import Status, WarningState
 from infra.engine.follower import Follower
 from infra.log.store import EventLog
+from infra.traces import span
 from notifiers.pause import first_of
 from projections.follower import Views
 
@@ -94,8 +95,10 @@ class Planner:
         task.add_done_callback(lambda _: self._busy.pop(trigger["event_id"], None))
 
     async def _guarded(self, trigger: dict[str, Any]) -> None:
+        structlog.contextvars.bind_contextvars(correlation_id=trigger["correlation_id"])  # of this task alone
         try:
-            await self.plan(trigger)
+            with span("plan", trigger=trigger["kind"], correlation_id=trigger["correlation_id"]):
+                await self.plan(trigger)
             return
         except FenghuoError as error:
             _log.error("plan_failed", trigger=trigger["kind"], warning_id=trigger["warning_id"], code=error.code)

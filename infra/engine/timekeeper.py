@@ -55,6 +55,7 @@ class Timekeeper:
             self.looked = position
             last = 0
             for timer in due:
+                structlog.contextvars.bind_contextvars(correlation_id=_correlation(timer))
                 try:
                     last = max(last, await self._fire(timer))
                 except FenghuoError as error:
@@ -110,7 +111,7 @@ class Timekeeper:
         warning_id, now = timer["warning_id"], max(self._clock.now(), timer["due_at"])
         origin = Origin(
             actor=ACTOR,
-            correlation_id=f"timer-{warning_id}",
+            correlation_id=_correlation(timer),
             rule_pack_id=await asyncio.to_thread(self._rules, warning_id),
         )
         if timer["kind"] == ESCALATE:
@@ -132,3 +133,7 @@ class Timekeeper:
                 warning_stream(warning_id), warnings.evolve, lambda state: warnings.expire(state, at=now), origin
             )
         return written[-1].position if written else 0
+
+
+def _correlation(timer: dict[str, Any]) -> str:
+    return f"timer-{timer['warning_id']}"

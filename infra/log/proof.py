@@ -91,6 +91,10 @@ class Prover:
         """How many events the latest checkpoint covers."""
         return self._latest()[0]
 
+    def signed_position(self) -> int:
+        """The position of the last event that it covers; 0 where nothing was signed yet."""
+        return self._latest()[1]
+
     def verify(self, on_event: Callable[[int], None] | None = None) -> int:
         """Hashes the whole log again and holds it against every checkpoint; returns the number of events.
 

@@ -28,6 +28,7 @@ from domain.errors import Unreachable, VersionConflict
 from domain.events import Event, Metadata, Recorded
 from domain.ports import Append, Clock, Origin
 from infra.log.mapper import EventMapper
+from infra.traces import span
 
 State = TypeVar("State")
 
@@ -81,6 +82,7 @@ class EventLog:
         self.poll_s = POLL_S
         self.batches = 0  # inserts so far: with the number of appends it tells how well commits are shared
         self.write_s = 0.0  # seconds spent in inserts
+        self.appended: Callable[[int, float], None] = lambda *_: None  # hears of events and seconds of each append
 
     async def start(self) -> None:
         if self._writer is None:
@@ -119,10 +121,13 @@ class EventLog:
             return []
         stored = [self.mapper.to_stored_event(r) for r in recorded]
         pending = _Pending(recorded, stored, asyncio.get_running_loop().create_future())
+        began = time.perf_counter()
         self._waiting.append(pending)
         self._wake.set()
         # A caller that goes away does not take back what it asked for: the write goes on.
-        positions = await asyncio.shield(pending.done)
+        with span("log.append", events=len(recorded), correlation_id=origin.correlation_id):
+            positions = await asyncio.shield(pending.done)
+        self.appended(len(positions), time.perf_counter() - began)
         return [msgspec.structs.replace(r, position=p) for r, p in zip(recorded, positions, strict=True)]
 
     async def execute(

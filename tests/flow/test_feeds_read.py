@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +280,35 @@ async def test_a_reading_that_goes_wrong_says_why_and_the_next_one_is_taken(
     assert (shown["code"], shown["failures"]) == (code, 1)
     await town.pass_time(seconds=400)
     await town.until(lambda: len(town.recorded(WarningDrafted)) == 1, "the next reading")
+
+
+async def test_a_fault_of_ours_lets_a_feed_wait_longer_each_time_too(
+    both: tuple[Town, Publisher], errors: Errors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    town, publisher = both
+    errors.expect("feed_failed")
+    publisher.pages["/advice.json"] = advice(1)
+    await added(town, feed(publisher, baseline=False))
+    poller, tries = town.live.runtime.poller, 0
+
+    async def broken(*_: object) -> None:
+        nonlocal tries
+        tries += 1
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(poller, "read", broken)
+    waits: list[float] = []
+    for failures in range(1, 5):
+        await town.pass_time(seconds=700)
+        await town.until(lambda n=failures: (r := poller.reading("advice")) and r.failures == n, "the next failure")
+        reading = poller.reading("advice")
+        assert reading is not None
+        assert (reading.code, reading.message) == ("feed.internal", "")
+        await town.until(lambda r=reading: r.next_at > town.clock.now(), "its next turn")
+        waits.append((reading.next_at - town.clock.now()).total_seconds())
+    assert tries == 4
+    assert all(after > 1.5 * before for before, after in pairwise(waits)), waits
+    assert poller.failing == 1
 
 
 async def test_xml_that_attacks_is_refused(both: tuple[Town, Publisher]) -> None:

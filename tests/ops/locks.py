@@ -3,6 +3,7 @@
 requirements.lock        what the program runs on
 requirements-build.lock  what builds it
 requirements-dev.lock    both, and what tests and checks need
+infra/ops/requirements.lock  what the container image runs on: the first, and the extras but for development
 
 The first line of each names a hash of the tables of pyproject.toml that it was made from. No lock names a registry.
 """
@@ -19,6 +20,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIME, BUILD, DEV = "requirements.lock", "requirements-build.lock", "requirements-dev.lock"
+IMAGE = "infra/ops/requirements.lock"
+EXTRAS = ("aliyun", "chat", "otel", "postgres")
 EDITABLE = "editables"  # hatchling asks for it when it builds an editable install, and says so in code alone
 COMMON = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-header", "--quiet"]
 
@@ -29,8 +32,9 @@ def declared() -> dict[str, list[str]]:
         project: dict[str, Any] = tomllib.load(file)
     runtime = [project["project"]["requires-python"], *project["project"]["dependencies"]]
     build = [*project["build-system"]["requires"], EDITABLE]
-    dev = project["project"]["optional-dependencies"]["dev"]
-    return {RUNTIME: runtime, BUILD: build, DEV: [*runtime, *build, *dev]}
+    extras = project["project"]["optional-dependencies"]
+    image = [*runtime, *(wish for extra in EXTRAS for wish in extras[extra])]
+    return {RUNTIME: runtime, BUILD: build, DEV: [*runtime, *build, *extras["dev"]], IMAGE: image}
 
 
 def header(name: str) -> str:
@@ -50,6 +54,7 @@ def out_of_step() -> list[str]:
 def write(options: list[str]) -> None:
     build = "\n".join(declared()[BUILD])
     _compile(RUNTIME, ["pyproject.toml", *options])
+    _compile(IMAGE, ["pyproject.toml", *(f"--extra={extra}" for extra in EXTRAS), "--constraint", RUNTIME, *options])
     _compile(BUILD, ["-", "--constraint", RUNTIME, *options], build)
     _compile(DEV, ["pyproject.toml", "--extra", "dev", "-", "-c", RUNTIME, "-c", BUILD, *options], build)
 

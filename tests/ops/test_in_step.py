@@ -11,8 +11,9 @@ import infra.log.mapper  # noqa: F401  registers every topic
 from api.app import VERSION
 from domain.events import known_topics
 from domain.outcomes import Outcome, Reason
+from infra.config import Settings
 from infra.openapi import description
-from tests.ops import faults, locks, outcomes
+from tests.ops import configuration, faults, locks, outcomes
 
 ROOT = locks.ROOT
 
@@ -21,7 +22,7 @@ def test_the_locks_were_made_from_what_pyproject_asks_for() -> None:
     assert locks.out_of_step() == [], "make lock writes them anew"
 
 
-@pytest.mark.parametrize("name", [locks.RUNTIME, locks.BUILD, locks.DEV])
+@pytest.mark.parametrize("name", [locks.RUNTIME, locks.BUILD, locks.DEV, locks.IMAGE])
 def test_a_lock_pins_by_hash_and_names_no_registry(name: str) -> None:
     text = (ROOT / name).read_text()
     assert "//" not in text
@@ -61,6 +62,12 @@ def test_the_table_of_events_names_every_topic_and_no_other() -> None:
 
 def test_what_outcomes_mean_is_written_as_it_is() -> None:
     assert outcomes.TARGET.read_text(encoding="utf-8") == outcomes.page(), "make outcomes writes it anew"
+
+
+def test_settings_are_written_as_they_are_and_each_has_a_meaning() -> None:
+    assert configuration.TARGET.read_text(encoding="utf-8") == configuration.page(), "make configuration writes it anew"
+    plain = {name for name, of in Settings.model_fields.items() if configuration.section(of.annotation) is None}
+    assert plain <= configuration.MEANINGS.keys()
 
 
 def test_the_table_of_faults_is_that_of_the_closed_list() -> None:

@@ -18,6 +18,8 @@ from infra.runtime import Stores
 from .installation import Installation, draft, install
 from .process import Sandbox, Serve, fenghuo, free_port, sandbox
 
+pytestmark = pytest.mark.timeout(480)  # each test starts four to eight programs
+
 PEOPLE = 300
 TAKE_OVER_S = 5.0
 ENDED_S = 30.0
@@ -38,11 +40,10 @@ class Fleet:
         self.running: list[Serve] = []
 
     async def start(self, role: str, *options: str) -> Serve:
-        port = self.port if role == "serve" else free_port()
         settings = {
             **self.providers.settings(),
             "FENGHUO_DATA_DIR": str(self.installed.folder),
-            "FENGHUO_PORT": str(port),
+            "FENGHUO_PORT": str(self.port),
             "FENGHUO_PUBLIC_URL": f"http://127.0.0.1:{self.port}",
         }
         process = await Serve.start(settings, *options, role=role)
@@ -177,8 +178,8 @@ async def test_a_worker_that_was_killed_goes_on_where_it_was(fleet: Fleet) -> No
 
 async def test_two_workers_of_one_name_are_one_too_many(fleet: Fleet) -> None:
     await fleet.start("work", "--name", "one")
-    other = await Serve.start({"FENGHUO_DATA_DIR": str(fleet.installed.folder), "FENGHUO_PORT": str(free_port()),
-                               "FENGHUO_PUBLIC_URL": "http://127.0.0.1:1"}, "--name", "one", role="work")  # fmt: skip
+    settings = {"FENGHUO_DATA_DIR": str(fleet.installed.folder), "FENGHUO_PUBLIC_URL": "http://127.0.0.1:1"}
+    other = await Serve.start(settings, "--name", "one", role="work")
     assert await other.wait() == 4
     assert len(other.said) == 1, other.said
     assert "runtime.running" in other.said[0]
