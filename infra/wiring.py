@@ -164,12 +164,17 @@ def services(settings: Settings, stores: Stores, runtime: Runtime, meters: Meter
     )
 
 
-def application(settings: Settings, stores: Stores, runtime: Runtime, meters: Meters | None = None) -> FastAPI:
-    """The HTTP application of a process: the whole API, or how it is where its role is another one."""
-    meters = meters or Meters()
+def observed(stores: Stores, runtime: Runtime, meters: Meters) -> None:
+    """Has these meters show what a process is made of: its stores, its parts, its providers."""
     meters.watch(runtime.providers)
     meters.registry.register(StateCollector(stores, runtime))
     stores.log.appended = meters.appended
+
+
+def application(settings: Settings, stores: Stores, runtime: Runtime, meters: Meters | None = None) -> FastAPI:
+    """The HTTP application of a process: the whole API, or how it is where its role is another one."""
+    meters = meters or Meters()
+    observed(stores, runtime, meters)
     made = create_app if runtime.role in {Role.ALL, Role.SERVE} else health_app
     app = made(services(settings, stores, runtime, meters), meters)
     app.add_middleware(Requests)

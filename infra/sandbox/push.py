@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from py_vapid import jwt
 
-from infra.sandbox.behaviour import Behaviour, Kind, Script
-from infra.sandbox.server import SandboxServer
+from infra.sandbox.behaviour import Behaviour, Script
+from infra.sandbox.server import SandboxServer, refusal
 from infra.sandbox.tally import Tally
 
 LARGEST = 4096  # bytes of a request's body (RFC 8030 section 7.2)
@@ -104,14 +104,8 @@ class SandboxPush:
         if name not in self._browsers:
             return web.Response(status=404)
         behaviour = self.script.next(name)
-        match behaviour.kind:
-            case Kind.REFUSE:
-                return web.Response(status=behaviour.code or 410)
-            case Kind.DEFER:
-                wait = {} if behaviour.retry_after_s is None else {"Retry-After": f"{behaviour.retry_after_s:g}"}
-                return web.Response(status=behaviour.code or 429, headers=wait)
-            case Kind.ERROR:
-                return web.Response(status=behaviour.code or 500)
+        if (refused := refusal(behaviour)) is not None:
+            return refused
         token = request.headers.get("Authorization", "")
         problem = self._problem(request, token, content)
         if problem:
@@ -135,11 +129,8 @@ class SandboxPush:
                 datetime.now(UTC),
             ),
         )
-        match behaviour.kind:
-            case Kind.HANG:
-                return await self._server.hang(request)
-            case Kind.RESET:
-                return self._server.reset(request)
+        if (broken := await self._server.broken(request, behaviour)) is not None:
+            return broken
         return self._created()
 
     def _created(self) -> web.Response:

@@ -6,6 +6,8 @@ import asyncio
 
 from aiohttp import web
 
+from infra.sandbox.behaviour import Behaviour, Kind
+
 
 class SandboxServer:
     """Serves `app` from `start()` to `stop()`; port 0 takes a free one. Requests that hang end with the server."""
@@ -36,6 +38,15 @@ class SandboxServer:
     def url(self) -> str:
         return f"http://{self.host}:{self.port}"
 
+    async def broken(self, request: web.Request, behaviour: Behaviour) -> web.Response | None:
+        """What becomes of a request whose server behaves so after it took the message; None where it answers."""
+        match behaviour.kind:
+            case Kind.HANG:
+                return await self.hang(request)
+            case Kind.RESET:
+                return self.reset(request)
+        return None
+
     async def hang(self, request: web.Request) -> web.Response:
         """Leaves the client waiting until the server stops."""
         await self._stopping.wait()
@@ -46,3 +57,16 @@ class SandboxServer:
         if request.transport is not None:
             request.transport.abort()
         return web.Response(status=500)
+
+
+def refusal(behaviour: Behaviour) -> web.Response | None:
+    """The answer of a server that behaves so and takes nothing, by status alone."""
+    match behaviour.kind:
+        case Kind.REFUSE:
+            return web.Response(status=behaviour.code or 410)
+        case Kind.DEFER:
+            wait = {} if behaviour.retry_after_s is None else {"Retry-After": f"{behaviour.retry_after_s:g}"}
+            return web.Response(status=behaviour.code or 429, headers=wait)
+        case Kind.ERROR:
+            return web.Response(status=behaviour.code or 500)
+    return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,30 +13,14 @@ from typing import Any
 import aiohttp
 import msgspec
 from aiohttp import web
-from twilio.request_validator import RequestValidator
 
 from infra.sandbox.behaviour import Behaviour, Kind, Script
+from infra.sandbox.gateway import E164, Account, answer, problem, refusal
 from infra.sandbox.server import SandboxServer
 from infra.sandbox.tally import Tally
 
-E164 = re.compile(r"\+[1-9][0-9]{5,14}")
 POSTERS = 32  # callbacks under way at the same time
-TRIES = 6  # of one callback, before it is given up
-FIRST_WAIT_S = 0.05  # between two tries of a callback; doubles
 MOST_WAITING = 200_000  # callbacks in the queue; more are dropped and counted
-PROBLEMS = {
-    20003: "Authenticate",
-    20404: "The requested resource was not found",
-    20429: "Too Many Requests",
-    21211: "Invalid 'To' Phone Number",
-    21602: "Message body is required.",
-    21603: "A 'From' phone number is required.",
-    21609: "Invalid 'StatusCallback' URL",
-    21610: "Attempt to send to unsubscribed recipient",
-    21614: "'To' number is not a valid mobile number",
-    21617: "The concatenated message body exceeds the 1600 character limit.",
-    20500: "Internal Server Error",
-}
 
 
 class SmsMessage(msgspec.Struct, frozen=True):
@@ -78,31 +61,25 @@ class SandboxSms:
         self.callbacks_posted = 0
         self.callbacks_lost = 0
         self._callbacks = callbacks
-        self._auth_token = auth_token
-        self._authorization = aiohttp.encode_basic_auth(account_sid, auth_token)
-        self._validator = RequestValidator(auth_token)  # type: ignore[no-untyped-call]
+        self._account = Account(account_sid, auth_token, POSTERS + 4)
         self._stats = stats or (lambda: {"sms": self.tally.stats()})
         self._queue: asyncio.Queue[tuple[str, SmsMessage, Behaviour]] = asyncio.Queue(MOST_WAITING)
         self._posters: list[asyncio.Task[None]] = []
-        self._session: aiohttp.ClientSession | None = None
         self._server = SandboxServer(host, port)
         self._server.app.router.add_post("/2010-04-01/Accounts/{account}/Messages.json", self._create)
         self._server.app.router.add_get("/stats", self._show_stats)
 
     async def start(self) -> None:
         await self._server.start()
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=10), connector=aiohttp.TCPConnector(limit=POSTERS + 4)
-        )
-        self._posters = [asyncio.create_task(self._post_callbacks(self._session)) for _ in range(POSTERS)]
+        await self._account.start()
+        self._posters = [asyncio.create_task(self._post_callbacks()) for _ in range(POSTERS)]
 
     async def stop(self) -> None:
         for task in self._posters:
             task.cancel()
         await asyncio.gather(*self._posters, return_exceptions=True)
         self._posters = []
-        if self._session is not None:
-            await self._session.close()
+        await self._account.stop()
         await self._server.stop()
 
     @property
@@ -128,7 +105,7 @@ class SandboxSms:
         if self.inbound_url is None:
             return 0
         sid = "SM" + secrets.token_hex(16)
-        return await self._post(
+        status, _ = await self._account.post(
             self.inbound_url,
             {
                 "MessageSid": sid,
@@ -143,45 +120,36 @@ class SandboxSms:
                 "ApiVersion": "2010-04-01",
             },
         )
+        return status
 
     async def _create(self, request: web.Request) -> web.Response:
-        if not secrets.compare_digest(request.headers.get("Authorization", "").encode(), self._authorization.encode()):
-            return _problem(401, 20003)
-        if request.match_info["account"] != self.account_sid:
-            return _problem(404, 20404)
+        if (stranger := self._account.stranger(request)) is not None:
+            return stranger
         form = await request.post()
         to, body, callback = (str(form.get(name, "")) for name in ("To", "Body", "StatusCallback"))
         sender = str(form.get("From") or form.get("MessagingServiceSid") or "")
         if not E164.fullmatch(to):
-            return _problem(400, 21211)
+            return problem(400, 21211)
         if not sender:
-            return _problem(400, 21603)
+            return problem(400, 21603)
         if not body:
-            return _problem(400, 21602)
+            return problem(400, 21602)
         if len(body) > 1600:
-            return _problem(400, 21617)
+            return problem(400, 21617)
         if callback and not callback.startswith(("http://", "https://")):
-            return _problem(400, 21609)
+            return problem(400, 21609)
         behaviour = self.script.next(to)
-        match behaviour.kind:
-            case Kind.REFUSE:
-                return _problem(400, behaviour.code or 21614)
-            case Kind.DEFER:
-                return _problem(429, behaviour.code or 20429, behaviour.retry_after_s)
-            case Kind.ERROR:
-                return _problem(behaviour.code or 500, 20500)
+        if (refused := refusal(behaviour, 21614)) is not None:
+            return refused
         message = SmsMessage("SM" + secrets.token_hex(16), to, sender, body, datetime.now(UTC))
         self.tally.add(to, message)
         if callback and self._callbacks:
             self._enqueue(callback, message, behaviour)
-        match behaviour.kind:
-            case Kind.HANG:
-                return await self._server.hang(request)
-            case Kind.RESET:
-                return self._server.reset(request)
-            case Kind.SLOW:
-                await asyncio.sleep(behaviour.delay_s)
-        return _json(201, self._resource(message))
+        if (broken := await self._server.broken(request, behaviour)) is not None:
+            return broken
+        if behaviour.kind is Kind.SLOW:
+            await asyncio.sleep(behaviour.delay_s)
+        return answer(201, self._resource(message))
 
     def _resource(self, message: SmsMessage) -> dict[str, Any]:
         uri = f"/2010-04-01/Accounts/{self.account_sid}/Messages/{message.sid}"
@@ -215,7 +183,7 @@ class SandboxSms:
         except asyncio.QueueFull:
             self.callbacks_lost += 1
 
-    async def _post_callbacks(self, session: aiohttp.ClientSession) -> None:
+    async def _post_callbacks(self) -> None:
         while True:
             url, message, behaviour = await self._queue.get()
             with contextlib.suppress(aiohttp.ClientError, OSError, ValueError):
@@ -243,47 +211,11 @@ class SandboxSms:
             if code:
                 params["ErrorCode"] = str(code)
             for _ in range(2 if behaviour.kind is Kind.DUPLICATE else 1):
-                if await self._post(url, params):
+                got, _ = await self._account.post(url, params)
+                if got:
                     self.callbacks_posted += 1
                 else:
                     self.callbacks_lost += 1
 
-    async def _post(self, url: str, params: dict[str, str]) -> int:
-        """Posts a signed form; tries again while the receiver is away or failing. Returns the last status, or 0."""
-        if self._session is None:
-            return 0
-        signature = self._validator.compute_signature(url, params)  # type: ignore[no-untyped-call]
-        status = 0
-        for attempt in range(TRIES):
-            if attempt:
-                await asyncio.sleep(FIRST_WAIT_S * 2**attempt)
-            try:
-                async with self._session.post(url, data=params, headers={"X-Twilio-Signature": signature}) as response:
-                    status = response.status
-            except (aiohttp.ClientError, TimeoutError):
-                status = 0
-            if 0 < status < 500:
-                return status
-        return status
-
     async def _show_stats(self, _: web.Request) -> web.Response:
-        return _json(200, self._stats())
-
-
-def _json(status: int, value: Any) -> web.Response:
-    return web.Response(status=status, body=msgspec.json.encode(value), content_type="application/json")
-
-
-def _problem(status: int, code: int, retry_after_s: float | None = None) -> web.Response:
-    answer = _json(
-        status,
-        {
-            "code": code,
-            "message": PROBLEMS.get(code, "Unable to create record"),
-            "more_info": f"https://www.twilio.com/docs/errors/{code}",
-            "status": status,
-        },
-    )
-    if retry_after_s is not None:
-        answer.headers["Retry-After"] = f"{retry_after_s:g}"
-    return answer
+        return answer(200, self._stats())

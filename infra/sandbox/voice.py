@@ -12,15 +12,13 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
 
-import aiohttp
 import msgspec
 from aiohttp import web
 from defusedxml.ElementTree import ParseError, fromstring
-from twilio.request_validator import RequestValidator
 
 from infra.sandbox.behaviour import Behaviour, Kind, Script
+from infra.sandbox.gateway import E164, Account, answer, problem, refusal
 from infra.sandbox.server import SandboxServer
-from infra.sandbox.sms import E164, FIRST_WAIT_S, TRIES, _json, _problem
 from infra.sandbox.tally import Tally
 
 AT_ONCE = 64  # calls under way at the same time; more wait
@@ -72,24 +70,21 @@ class SandboxVoice:
         self.statuses: list[int] = []  # HTTP statuses that our callbacks got
         self._answer = answer
         self._callees: dict[str, Callee] = {}
-        self._authorization = aiohttp.encode_basic_auth(account_sid, auth_token)
-        self._validator = RequestValidator(auth_token)  # type: ignore[no-untyped-call]
+        self._account = Account(account_sid, auth_token)
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._session: aiohttp.ClientSession | None = None
         self._server = SandboxServer(host, port)
         self._server.app.router.add_post("/2010-04-01/Accounts/{account}/Calls.json", self._create)
 
     async def start(self) -> None:
         await self._server.start()
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
+        await self._account.start()
 
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
+        await self._account.stop()
         await self._server.stop()
 
     @property
@@ -116,58 +111,36 @@ class SandboxVoice:
         self._callees[number] = callee
 
     async def post(self, url: str, params: dict[str, str]) -> tuple[int, str]:
-        """Posts a signed form; tries again while the receiver is away or failing. Returns the last (status, text)."""
-        assert self._session is not None
-        signature = self._validator.compute_signature(url, params)  # type: ignore[no-untyped-call]
-        status, text = 0, ""
-        for attempt in range(TRIES):
-            if attempt:
-                await asyncio.sleep(FIRST_WAIT_S * 2**attempt)
-            try:
-                async with self._session.post(url, data=params, headers={"X-Twilio-Signature": signature}) as response:
-                    status, text = response.status, await response.text()
-            except (aiohttp.ClientError, TimeoutError):
-                status, text = 0, ""
-            if 0 < status < 500:
-                break
+        """Posts a callback of ours, and notes its status; (status, text)."""
+        status, text = await self._account.post(url, params)
         self.statuses.append(status)
         return status, text
 
     async def _create(self, request: web.Request) -> web.Response:
-        if not secrets.compare_digest(request.headers.get("Authorization", "").encode(), self._authorization.encode()):
-            return _problem(401, 20003)
-        if request.match_info["account"] != self.account_sid:
-            return _problem(404, 20404)
+        if (stranger := self._account.stranger(request)) is not None:
+            return stranger
         form = await request.post()
         to, caller, url, status_url = (str(form.get(name, "")) for name in ("To", "From", "Url", "StatusCallback"))
         if not E164.fullmatch(to):
-            return _problem(400, 21211)
+            return problem(400, 21211)
         if not caller:
-            return _problem(400, 21213)
+            return problem(400, 21213)
         if not url.startswith(("http://", "https://")):
-            return _problem(400, 21205)
+            return problem(400, 21205)
         behaviour = self.script.next(to)
-        match behaviour.kind:
-            case Kind.REFUSE:
-                return _problem(400, behaviour.code or 21217)
-            case Kind.DEFER:
-                return _problem(429, behaviour.code or 20429, behaviour.retry_after_s)
-            case Kind.ERROR:
-                return _problem(behaviour.code or 500, 20500)
+        if (refused := refusal(behaviour, 21217)) is not None:
+            return refused
         call = Call("CA" + secrets.token_hex(16), to, caller, url, status_url)
         self.tally.add(to, call)
         if self._answer:
             task = asyncio.create_task(self._call(call, behaviour))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        match behaviour.kind:
-            case Kind.HANG:
-                return await self._server.hang(request)
-            case Kind.RESET:
-                return self._server.reset(request)
-            case Kind.SLOW:
-                await asyncio.sleep(behaviour.delay_s)
-        return _json(201, self._resource(call))
+        if (broken := await self._server.broken(request, behaviour)) is not None:
+            return broken
+        if behaviour.kind is Kind.SLOW:
+            await asyncio.sleep(behaviour.delay_s)
+        return answer(201, self._resource(call))
 
     def _resource(self, call: Call) -> dict[str, Any]:
         return {

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from infra.sandbox.behaviour import Behaviour, Kind, Script
-from infra.sandbox.server import SandboxServer
+from infra.sandbox.behaviour import Behaviour, Script
+from infra.sandbox.server import SandboxServer, refusal
 from infra.sandbox.tally import Tally
 
 TOLERANCE_S = 300  # how far a timestamp may be from now
@@ -76,22 +76,13 @@ class SandboxWebhook:
         if secret is None:
             return web.Response(status=404)
         behaviour = self.script.next(name)
-        match behaviour.kind:
-            case Kind.REFUSE:
-                return web.Response(status=behaviour.code or 410)
-            case Kind.DEFER:
-                wait = {} if behaviour.retry_after_s is None else {"Retry-After": f"{behaviour.retry_after_s:g}"}
-                return web.Response(status=behaviour.code or 429, headers=wait)
-            case Kind.ERROR:
-                return web.Response(status=behaviour.code or 500)
+        if (refused := refusal(behaviour)) is not None:
+            return refused
         if not _genuine(request, secret, body):
             return web.Response(status=401)
         self.tally.add(name, Hook(name, request.headers["webhook-id"], body, datetime.now(UTC)))
-        match behaviour.kind:
-            case Kind.HANG:
-                return await self._server.hang(request)
-            case Kind.RESET:
-                return self._server.reset(request)
+        if (broken := await self._server.broken(request, behaviour)) is not None:
+            return broken
         return web.Response(status=204)
 
 
