@@ -28,6 +28,7 @@ from domain.errors import FenghuoError, Unreachable
 from domain.people import Channel
 from domain.ports import Clock
 from infra.clock import SystemClock
+from infra.config import DatabaseConfig
 from infra.engine.feeds import Poller
 from infra.engine.follower import Follower
 from infra.engine.ladder import Ladder
@@ -38,8 +39,8 @@ from infra.engine.trials import ReachTests
 from infra.engine.tuner import Tuner
 from infra.log.mapper import EventMapper
 from infra.log.proof import Prover
-from infra.log.recorders import sqlite_log
 from infra.log.store import EventLog
+from infra.storage import in_database, in_files
 from infra.vault import FileVault
 from notifiers.channel import Notifier
 from notifiers.drill import Count, DrillNotifier
@@ -47,7 +48,6 @@ from notifiers.failover import Providers, providers_of
 from notifiers.links import Links
 from notifiers.worker import Worker
 from projections.follower import Views
-from projections.sqlite import sqlite_views
 
 _log = structlog.get_logger("fenghuo.runtime")
 
@@ -65,12 +65,19 @@ def new_id() -> str:
 
 
 class Stores:
-    """The log, the vault and the views of one data folder, with the commands on them. Use as an async context.
+    """The log, the vault and the views of one installation, with the commands on them. Use as an async context.
 
-    With `follow` the views are kept in step in the background; without, call `catch_up` before reading.
+    They are files of the data folder or, with `database`, lie in its schema; `master.key` is in the folder in any case.
+    Call `catch_up` before reading the views, unless a follower runs.
     """
 
-    def __init__(self, folder: Path, clock: Clock | None = None, new_id: Callable[[], str] = new_id) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clock: Clock | None = None,
+        new_id: Callable[[], str] = new_id,
+        database: DatabaseConfig | None = None,
+    ) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -80,11 +87,13 @@ class Stores:
         self.folder = folder
         self.clock = clock or SystemClock()
         self.new_id = new_id
-        self.vault = FileVault(folder)
-        self.log = EventLog(sqlite_log(folder / "log.sqlite"), EventMapper(self.vault), self.clock, new_id)
-        self.views = Views(sqlite_views(folder / "views.sqlite"))
+        kept = in_database(database) if database is not None else in_files(folder)
+        self.shared = kept.shared
+        self.vault = FileVault(folder, keys=kept.keys)
+        self.log = EventLog(kept.log, EventMapper(self.vault), self.clock, new_id)
+        self.views = Views(kept.views)
         self.follower = Follower(self.log, self.views)
-        self.prover = Prover(folder, self.log, self.vault)
+        self.prover = Prover(kept.checkpoints, self.log, self.vault)
         self.desk = Desk(self.log, self.views, self.vault, self.clock, new_id)
         self.feeds = FeedDesk(self.log, self.views, self.vault, self.clock, new_id)
         self.registry = Registry(self.log, self.views, self.vault, self.clock, new_id)

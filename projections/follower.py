@@ -29,7 +29,8 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from domain.errors import Unreachable
 from domain.events import Recorded
@@ -104,8 +105,8 @@ class Views:
             raise Unreachable("views.open_failed", f"The views cannot be opened: {error.orig}.") from error
 
     def _open(self) -> None:
-        _meta.create_all(self.engine)
         with self._writing, self._writer.begin() as db:
+            _meta.create_all(db)
             rows = {row.name: row for row in db.execute(select(_positions).where(_positions.c.current == 1))}
             for name, cls in self._classes.items():
                 row = rows.get(name)
@@ -131,9 +132,14 @@ class Views:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection whose answers all come from one position."""
-        with self.engine.connect() as db:
-            yield db
+        """A connection whose answers all come from one position. Raises Unreachable where the database is gone."""
+        try:
+            with self.engine.connect() as db:
+                yield db
+        except (OperationalError, PoolTimeout) as error:
+            if self.engine.dialect.name == "sqlite":
+                raise
+            raise Unreachable("views.read_failed", "The views' database does not answer.") from error
 
     @property
     def directory(self) -> Directory:
@@ -212,7 +218,7 @@ class Views:
         with self._writing:
             while True:
                 with self._writer.begin() as db:
-                    at = self._lowest(db, lock=True)
+                    at = self._lowest(db)
                     read_ = read(at, limit)
                     events = _bounded(read_)
                     limit = min(BATCH, limit * 2) if len(events) == len(read_) else max(1, len(events))
@@ -250,9 +256,7 @@ class Views:
                     self._current[name] = self._classes[name](generation)
         return found
 
-    def _lowest(self, db: Connection, *, lock: bool = False) -> int:
-        if lock and db.dialect.name == "postgresql":
-            db.execute(select(_positions).where(_positions.c.current == 1).with_for_update())
+    def _lowest(self, db: Connection) -> int:
         return min(self._positions(db).values(), default=0)
 
     # Rebuilding ------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from domain.errors import FenghuoError
 from infra.cli import (
     audience,
     cap,
+    database,
     demo,
     drill,
     feed,
@@ -72,6 +73,8 @@ registry.people_app.command("tag")(stays.tag)
 app.command("audience")(audience.audience)
 app.add_typer(reach.app, name="reach")
 app.command("init")(registry.init)
+app.command("migrate")(database.migrate)
+app.command("copy")(database.copy)
 app.command("replay")(log.replay)
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)

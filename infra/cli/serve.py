@@ -31,7 +31,8 @@ def serve(
 
 
 async def _serve(settings: Settings) -> None:
-    async with Stores(settings.data_dir) as stores, serving(settings, stores) as running:
+    stores = Stores(settings.data_dir, database=settings.database)
+    async with stores, serving(settings, stores) as running:
         err.print(f"Fenghuo serves at {running.url}", markup=False)
         await until_stopped()
         err.print("Draining…", markup=False)

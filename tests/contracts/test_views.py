@@ -11,8 +11,10 @@ from sqlalchemy import func, select, update
 from views_rig import lived
 
 from domain.events import known_topics
+from infra.postgres import conninfo
 from projections import follower
 from projections.follower import VIEWS, Views, wipe
+from projections.postgres import postgres_views
 from projections.sqlite import sqlite_views
 from projections.tree import Tree
 
@@ -24,13 +26,23 @@ def views():
     made.close()
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request, tmp_path):
+    """Opens an engine on one database, which is empty at first."""
+    if request.param == "sqlite":
+        yield lambda: sqlite_views(tmp_path / "views.sqlite")
+        return
+    with request.getfixturevalue("postgres").schema() as config:
+        yield lambda: postgres_views(conninfo(config.url.get_secret_value()), f"{config.db_schema}_views")
+
+
 @pytest.fixture
-def opened(tmp_path):
-    """Opens the views of one file, as often as wanted: each as a process of its own would."""
+def opened(engine):
+    """Opens the views of one database, as often as wanted: each as a process of its own would."""
     made: list[Views] = []
 
     def another(classes=VIEWS) -> Views:
-        made.append(Views(sqlite_views(tmp_path / "views.sqlite"), classes))
+        made.append(Views(engine(), classes))
         return made[-1]
 
     yield another

@@ -1,0 +1,57 @@
+"""The views' database on PostgreSQL: how its engine is opened, and how its columns are kept like those on SQLite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from sqlalchemy import Connection, Engine, Integer, Text, create_engine, event
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import TypeCompiler
+
+READERS = 8
+
+
+@compiles(Integer, "postgresql")
+def _wide(_type: Integer, _compiler: TypeCompiler, **_: Any) -> str:
+    """Whole numbers have 64 bits on either database: positions of the log outgrow 32."""
+    return "BIGINT"
+
+
+@compiles(Text, "postgresql")
+def _by_bytes(_type: Text, _compiler: TypeCompiler, **_: Any) -> str:
+    """Text is sorted by its bytes on either database, whatever the server's language: pages and dumps depend on it."""
+    return 'TEXT COLLATE "C"'
+
+
+def postgres_views(conninfo: str, schema: str) -> Engine:
+    """An engine whose tables lie in a schema of their own.
+
+    A reader's transaction is one snapshot. Writers of all processes take turns by a lock that ends with the
+    transaction; they see each statement's newest state, since a snapshot from before the lock would be outdated.
+    """
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(conninfo),
+        pool_size=READERS,
+        max_overflow=32,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        isolation_level="REPEATABLE READ",
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: psycopg.Connection[Any], _record: Any) -> None:
+        was, connection.autocommit = connection.autocommit, True
+        connection.execute(f'SET search_path TO "{schema}"')
+        connection.execute("SET synchronous_commit TO off")  # a view that is lost is rebuilt
+        connection.autocommit = was
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        if connection.get_execution_options().get("fenghuo_write"):
+            connection.exec_driver_sql(
+                "SELECT pg_advisory_xact_lock(hashtextextended(%(key)s, 0))", {"key": f"fenghuo.views.{schema}"}
+            )
+
+    return engine
