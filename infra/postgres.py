@@ -108,7 +108,13 @@ class Database:
 
     def check(self) -> None:
         """Raises Unreachable where the database does not answer, or its schema is missing or older than the program."""
-        found = self.run(lambda db: revision(db, self.schema))
+        try:  # not by the pool, which would not say why there is no connection
+            with Connection.connect(self.conninfo, autocommit=True, row_factory=dict_row) as db:
+                found = revision(db, self.schema)
+        except psycopg.OperationalError as error:
+            raise Unreachable("database.failed", f"The database does not answer: {_first_line(error)}.") from error
+        except psycopg.ProgrammingError as error:  # of rights
+            raise Unreachable("database.refused", f"The database refused: {_first_line(error)}.") from error
         if found is None or found < REVISION:
             what = "has no schema" if found is None else "has an older schema"
             raise Unreachable(

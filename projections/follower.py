@@ -29,7 +29,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from domain.errors import Unreachable
@@ -43,6 +43,7 @@ from projections.feeds import Feeds
 from projections.inbox import Inbox
 from projections.ladder import Ladder
 from projections.plans import Plans
+from projections.postgres import settle
 from projections.projection import Projection
 from projections.rates import RateView
 from projections.roster import Rosters
@@ -105,7 +106,7 @@ class Views:
             raise Unreachable("views.open_failed", f"The views cannot be opened: {error.orig}.") from error
 
     def _open(self) -> None:
-        with self._writing, self._writer.begin() as db:
+        with self._changing() as db:
             _meta.create_all(db)
             rows = {row.name: row for row in db.execute(select(_positions).where(_positions.c.current == 1))}
             for name, cls in self._classes.items():
@@ -133,13 +134,14 @@ class Views:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection whose answers all come from one position. Raises Unreachable where the database is gone."""
-        try:
-            with self.engine.connect() as db:
-                yield db
-        except (OperationalError, PoolTimeout) as error:
-            if self.engine.dialect.name == "sqlite":
-                raise
-            raise Unreachable("views.read_failed", "The views' database does not answer.") from error
+        with _answering(self.engine), self.engine.connect() as db:
+            yield db
+
+    @contextmanager
+    def _changing(self) -> Iterator[Connection]:
+        """A transaction of the one writer. Raises Unreachable where the database is gone."""
+        with self._writing, _answering(self.engine), self._writer.begin() as db:
+            yield db
 
     @property
     def directory(self) -> Directory:
@@ -217,7 +219,7 @@ class Views:
         limit = BATCH
         with self._writing:
             while True:
-                with self._writer.begin() as db:
+                with _answering(self.engine), self._writer.begin() as db:
                     at = self._lowest(db)
                     read_ = read(at, limit)
                     events = _bounded(read_)
@@ -271,7 +273,7 @@ class Views:
     def _rebuild(self, name: str, read: Read, on_batch: Callable[[int], None] | None) -> None:
         cls, old = self._classes[name], self._current[name]
         fresh = cls(old.generation + 1)
-        with self._writing, self._writer.begin() as db:
+        with self._changing() as db:
             # The generation before stays for readers of other processes, until the next rebuild.
             cls(old.generation - 1).metadata.drop_all(db)
             fresh.metadata.drop_all(db)
@@ -279,7 +281,7 @@ class Views:
         at = 0
         while True:
             events = read(at, BATCH)
-            with self._writing, self._writer.begin() as db:
+            with self._changing() as db:
                 if events:
                     fresh.apply(events, db)
                     at = events[-1].position
@@ -314,8 +316,20 @@ class Views:
             return position, {name: fingerprint(self._current[name], db) for name in self.names()}
 
     def close(self) -> None:
-        self._writing_engine.dispose()
-        self.engine.dispose()
+        for engine in (self._writing_engine, self.engine):
+            settle(engine)
+            engine.dispose()
+
+
+@contextmanager
+def _answering(engine: Engine) -> Iterator[None]:
+    """Says Unreachable where a server is gone; a file is either there or damaged, and says itself which."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        if engine.dialect.name == "sqlite":
+            raise
+        raise Unreachable("views.unreachable", "The views' database does not answer.") from error
 
 
 def _bounded(events: Sequence[Recorded]) -> Sequence[Recorded]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
-import psycopg
+if TYPE_CHECKING:
+    import psycopg
 from sqlalchemy import Connection, Engine, Integer, Text, create_engine, event
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.compiler import TypeCompiler
 
 READERS = 8
+CLOSE_S = 10.0
 
 
 @compiles(Integer, "postgresql")
@@ -30,6 +34,8 @@ def postgres_views(conninfo: str, schema: str) -> Engine:
     A reader's transaction is one snapshot. Writers of all processes take turns by a lock that ends with the
     transaction; they see each statement's newest state, since a snapshot from before the lock would be outdated.
     """
+    import psycopg  # noqa: PLC0415  of the extra `postgres`; the rest of this file is needed without it
+
     engine = create_engine(
         "postgresql+psycopg://",
         creator=lambda: psycopg.connect(conninfo),
@@ -55,3 +61,13 @@ def postgres_views(conninfo: str, schema: str) -> Engine:
             )
 
     return engine
+
+
+def settle(engine: Engine) -> None:
+    """Waits for threads that still read from a server: a connection that comes back to a pool that is no more stays
+    open, unknown to everybody."""
+    until = time.monotonic() + CLOSE_S
+    while engine.dialect.name == "postgresql" and time.monotonic() < until:
+        if not (isinstance(engine.pool, QueuePool) and engine.pool.checkedout()):
+            return
+        time.sleep(0.01)

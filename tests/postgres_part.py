@@ -7,6 +7,8 @@ folder and a socket of their own. Where neither can be had the tests skip, and u
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import pwd
 import secrets
@@ -17,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from infra.config import DatabaseConfig
 from infra.migrate import migrate
@@ -61,7 +65,7 @@ class Server:
         done = subprocess.run(
             [self.bin / name, *arguments], capture_output=True, text=True, check=False, cwd="/tmp", **_as_owner()
         )
-        assert done.returncode == 0, f"{name}: {done.stderr}"
+        assert done.returncode == 0, f"{name} ended with {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout
 
     def start(self) -> None:
@@ -127,6 +131,21 @@ class Postgres:
         return psycopg.connect(self.url, autocommit=True)
 
     @contextmanager
+    def role(self) -> Iterator[tuple[str, str]]:
+        """A role that owns nothing, dropped at the end: (its name, its URL)."""
+        name, password = f"r_{secrets.token_hex(6)}", secrets.token_hex(8)
+        at = conninfo_to_dict(self.url)
+        with self.connect() as db:
+            db.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(name), sql.Literal(password)))
+        try:
+            host, port = quote(str(at.get("host", "")), safe=""), at.get("port", "5432")
+            yield name, f"postgresql://{name}:{password}@/{at.get('dbname', '')}?host={host}&port={port}"
+        finally:
+            with self.connect() as db:
+                db.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
+                db.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+    @contextmanager
     def schema(self, *, migrated: bool = True) -> Iterator[DatabaseConfig]:
         """A schema of the test's own, dropped at its end with its views."""
         name = f"t_{secrets.token_hex(6)}"
@@ -138,6 +157,11 @@ class Postgres:
             with self.connect() as db:
                 for each in (name, f"{name}_views"):
                     db.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(each)))
+
+
+def environment(config: DatabaseConfig) -> dict[str, str]:
+    """The settings that name a schema to a program."""
+    return {"FENGHUO_DATABASE_URL": config.url.get_secret_value(), "FENGHUO_DATABASE_SCHEMA": config.db_schema}
 
 
 def binaries(folder: Path) -> Path:
@@ -189,21 +213,37 @@ def absent(why: Exception) -> None:
     pytest.skip(f"there is no PostgreSQL: {why}")
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """The server that the tests of this process share."""
+@cache
+def shared() -> Postgres:
+    """The server that the tests of this process share; it ends with the process. Raises Absent."""
     url = named()
     if url is not None:
-        yield Postgres(url)
-        return
+        return Postgres(url)
+    server = Server()
+    atexit.register(server.remove)
+    return Postgres(server.url(), server)
+
+
+_schemas: dict[Path, DatabaseConfig] = {}
+
+
+def schema_of(folder: Path) -> DatabaseConfig:
+    """The schema that belongs to a data folder; made when it is first asked for, dropped with the process."""
+    if folder not in _schemas:
+        kept = contextlib.ExitStack()
+        _schemas[folder] = kept.enter_context(shared().schema())
+        atexit.register(kept.close)
+    return _schemas[folder]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Postgres:
+    """A server to make schemas on."""
     try:
-        server = Server()
+        return shared()
     except (Absent, OSError, AssertionError) as error:
         absent(error)
-    try:
-        yield Postgres(server.url(), server)
-    finally:
-        server.remove()
+        raise
 
 
 @pytest.fixture
