@@ -46,12 +46,15 @@ def postgres_views(conninfo: str, schema: str) -> Engine:
         isolation_level="REPEATABLE READ",
     )
 
+    without_nul = _without_nul()
+
     @event.listens_for(engine, "connect")
     def _connected(connection: psycopg.Connection[Any], _record: Any) -> None:
         was, connection.autocommit = connection.autocommit, True
         connection.execute(f'SET search_path TO "{schema}"')
         connection.execute("SET synchronous_commit TO off")  # a view that is lost is rebuilt
         connection.autocommit = was
+        connection.adapters.register_dumper(str, without_nul)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -61,6 +64,18 @@ def postgres_views(conninfo: str, schema: str) -> Engine:
             )
 
     return engine
+
+
+def _without_nul() -> Any:
+    """Writes U+FFFD for the one character that this database cannot hold: a word that somebody sent with it must not
+    stop the views, nor be found where it is asked for."""
+    from psycopg.types.string import StrDumper  # noqa: PLC0415
+
+    class WithoutNul(StrDumper):
+        def dump(self, obj: str) -> Any:
+            return super().dump(obj.replace("\x00", "\ufffd"))
+
+    return WithoutNul
 
 
 def settle(engine: Engine) -> None:

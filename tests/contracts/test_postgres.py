@@ -8,14 +8,17 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import psycopg
 import pytest
-from log_rig import NOW, ORIGIN, opened, to, word
+from log_rig import NOW, ORIGIN, opened, to, word, words
 from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy import text
+from views_rig import lived
 
 from domain.errors import InvalidInput, Refused, Unreachable
+from domain.feeds import FeedAdded
 from infra.clock import ManualClock
 from infra.config import DatabaseConfig
 from infra.log import postgres as log_postgres
@@ -26,6 +29,7 @@ from infra.postgres import REVISION, Database, revision
 from infra.runtime import Stores
 from infra.storage import in_database
 from projections.follower import Views
+from projections.sqlite import sqlite_views
 
 
 @pytest.fixture
@@ -54,7 +58,7 @@ async def heard(log) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
 async def test_while_it_is_away_everything_says_so_and_goes_on_once_it_is_back(own_server, tmp_path, how, monkeypatch):
-    monkeypatch.setattr("infra.postgres.WAIT_S", 0.5)
+    monkeypatch.setattr("infra.postgres.WAIT_S", 3.0)  # attempts to connect are up to two seconds apart
     migrate(own_server.url(), "away")
     config = DatabaseConfig(url=SecretStr(own_server.url()), db_schema="away")
     clock = ManualClock(NOW)
@@ -200,6 +204,26 @@ def test_a_number_of_the_views_outgrows_32_bits(config):
         db.execute(text("UPDATE view_positions SET position = 5000000000"))
     assert Views(views.engine).position == 5_000_000_000
     views.close()
+
+
+async def test_a_character_that_postgresql_cannot_hold_stops_nothing(config, tmp_path):
+    kept = in_database(config)
+    views = Views(kept.views)
+    in_memory = Views(sqlite_views(None))
+    added = next(r for r in lived().events if isinstance(r.event, FeedAdded))
+    feed = msgspec.structs.replace(added.event.feed, title="Ad\x00vice")
+    event = msgspec.structs.replace(added.event, feed=feed)
+    log = [msgspec.structs.replace(added, event=event, position=1)]
+    for each in (views, in_memory):
+        each.catch_up(lambda after, limit: log[after:])
+
+    assert views.fingerprints() == in_memory.fingerprints() != Views(sqlite_views(None)).fingerprints()
+    with views.reading() as db:
+        assert views.warnings.one(db, "a\x00b") is None
+    async with log_on(config, tmp_path) as on:
+        assert await on.load("warning-a\x00b", words) == (None, 0)
+    views.close()
+    in_memory.close()
 
 
 # The schema ----------------------------------------------------------------------------------------------------------
