@@ -235,6 +235,12 @@ class Views:
                 if on_batch is not None:
                     on_batch(self.position)
 
+    def look(self) -> int:
+        """Notices what another process has folded or rebuilt, for one that only reads; the position that is read."""
+        with self.reading() as db:
+            self.position = max(self.position, self._lowest(db))
+        return self.position
+
     def _fold(self, db: Connection, events: Sequence[Recorded]) -> None:
         positions = self._positions(db)
         for name, view in self._current.items():

@@ -14,10 +14,10 @@ import msgspec
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from eventsourcing.persistence import Notification, PersistenceError
+from eventsourcing.persistence import InterfaceError, Notification, OperationalError, PersistenceError
 
 from domain.checkpoint import Checkpoint, Note, VerifierKey, open_checkpoint, sign
-from domain.errors import FenghuoError, VerificationFailed
+from domain.errors import FenghuoError, Unreachable, VerificationFailed
 from domain.merkle import Frontier, leaf_hash
 from infra.log.checkpoints import Checkpoints, Kept
 from infra.log.store import EventLog
@@ -122,6 +122,8 @@ class Prover:
             try:
                 batch = self._log.recorder.select_notifications(after, BATCH, upto, inclusive_of_start=False)
             except (PersistenceError, LookupError) as error:  # bytes that are no text, a column of another name
+                if self._log.remote and isinstance(error, InterfaceError | OperationalError):
+                    raise Unreachable("log.read_failed", "The log could not be read: its database is away.") from error
                 raise VerificationFailed(
                     "log.unreadable", f"What the log holds after position {after} cannot be read.", "Restore a backup."
                 ) from error

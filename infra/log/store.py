@@ -67,6 +67,7 @@ class EventLog:
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         self.recorder = recorder
+        self.remote = hasattr(recorder, "hear_others")  # on a server, which may be away while the log is well
         self.mapper = mapper
         self.clock = clock
         self._new_id = new_id
@@ -85,9 +86,9 @@ class EventLog:
     async def start(self) -> None:
         if self._writer is None:
             self._writer = asyncio.create_task(self._write(), name="log-writer")
-            hear = getattr(self.recorder, "hear_others", None)
-            if hear is not None:
-                self._listener = asyncio.create_task(hear(self._notify), name="log-listener")
+            if self.remote:
+                hearing = self.recorder.hear_others(self._notify)  # type: ignore[attr-defined]
+                self._listener = asyncio.create_task(hearing, name="log-listener")
 
     async def close(self) -> None:
         """Commits what waits, then ends the writer."""

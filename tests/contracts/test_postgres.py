@@ -75,6 +75,7 @@ async def test_while_it_is_away_everything_says_so_and_goes_on_once_it_is_back(o
             stores.catch_up,
             lambda: asyncio.to_thread(vault.open, sealed),
             lambda: asyncio.to_thread(stores.prover.extend),
+            lambda: asyncio.to_thread(list, stores.prover._notifications(0, None)),
             lambda: asyncio.to_thread(views.snapshot),
         ):
             async with asyncio.timeout(20):

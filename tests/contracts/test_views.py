@@ -223,6 +223,30 @@ def test_a_rebuild_by_another_process_takes_nothing_away_from_who_is_reading(ope
     assert two.fingerprints() == lived().fingerprints
 
 
+def test_who_only_reads_looks_for_what_others_did(opened):
+    writer, reader = opened(), opened()
+    writer.catch_up(lived().read, upto=150)
+    assert (reader.position, reader.look(), reader.position) == (0, 150, 150)
+    writer.rebuild(lived().read)
+    writer.rebuild(lived().read)
+
+    assert reader.look() == lived().end
+    assert {n: reader.view(n).generation for n in reader.names()} == {
+        n: writer.view(n).generation for n in writer.names()
+    }
+    assert reader.fingerprints() == lived().fingerprints
+
+
+def test_what_the_tree_counts_is_counted_in_whole_numbers(opened):
+    views = opened()
+    views.catch_up(lived().read)
+    with views.reading() as db:
+        totals = [views.tree.totals(db, row["warning_id"]) for row in views.warnings.page(db, before=None, limit=99)]
+
+    assert any(sum(each.values()) for each in totals)
+    assert {type(count) for each in totals for count in each.values()} == {int}
+
+
 def test_views_that_are_opened_again_go_on_where_they_were(opened):
     opened().catch_up(lived().read, upto=150)
     again = opened()

@@ -33,6 +33,7 @@ from infra.copying import copy, copy_master_key
 from infra.runtime import Runtime, Stores
 from infra.storage import in_database, in_files
 from notifiers.channel import Delivery, Notifier, Rendered, Result
+from projections.follower import wipe
 from tests.postgres_part import schema_of
 
 NOW = datetime(2026, 7, 1, 8, 0, tzinfo=UTC)
@@ -328,6 +329,16 @@ def _furnished(folder: Path) -> DatabaseConfig | None:
     source.close()
     target.close()
     return config
+
+
+def lose_views(folder: Path) -> None:
+    """Deletes the views of an installation that rests."""
+    if os.environ.get("FENGHUO_TEST_STORES") != "postgresql":
+        (folder / "views.sqlite").unlink()
+        return
+    kept = in_database(schema_of(folder))
+    wipe(kept.views)
+    kept.close()
 
 
 @cache
