@@ -154,12 +154,21 @@ class AliyunConfig(Charged):
     concurrency: int = Field(default=32, ge=1, le=1000)
 
 
+class DatabaseConfig(BaseModel):
+    """A schema of a PostgreSQL, as `Settings` names it."""
+
+    url: SecretStr
+    db_schema: str
+
+
 class Settings(BaseSettings):
     """All settings, with what holds where nothing is said."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid")
 
     data_dir: Path = Path("data")
+    database_url: SecretStr | None = None  # postgresql://…: log, vault, checkpoints and views lie there, not in files
+    database_schema: str = Field(default="fenghuo", pattern=r"^[a-z_][a-z0-9_]{0,39}$")  # one for each tenant
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
     public_url: str = ""
@@ -183,6 +192,13 @@ class Settings(BaseSettings):
     webhook: WebhookConfig = WebhookConfig()
     chat: ChatConfig | None = None
     aliyun: AliyunConfig | None = None
+
+    @property
+    def database(self) -> DatabaseConfig | None:
+        """Where the stores lie; None for files in the data folder."""
+        if self.database_url is None or not self.database_url.get_secret_value():
+            return None
+        return DatabaseConfig(url=self.database_url, db_schema=self.database_schema)
 
     @classmethod
     def settings_customise_sources(

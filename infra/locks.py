@@ -1,6 +1,7 @@
 """Locks by name, of which only one process holds each: who folds the views, who plans and chases.
 
-On a data folder a lock is a file; the system gives it back when its process ends, however it ends.
+On a data folder a lock is a file, and the system gives it back when its process ends, however it ends; on PostgreSQL it
+is the session's (locks_postgres.py).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
+
+from domain.errors import FenghuoError
 
 _log = structlog.get_logger("fenghuo.locks")
 
@@ -90,7 +93,12 @@ async def alone(name: str, lock: Lock, parts: Mapping[str, Part]) -> None:
     """
     waited = False
     while True:
-        if not await asyncio.to_thread(lock.take):
+        try:
+            taken = await asyncio.to_thread(lock.take)
+        except FenghuoError as error:
+            _log.error("lock_unreachable", role=name, code=error.code)
+            taken = False
+        if not taken:
             if not waited:
                 _log.info("standing_by", role=name)
             waited = True

@@ -11,6 +11,7 @@ import os
 import random
 import uuid
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from domain.people import Channel
 from domain.ports import Clock
 from domain.rulepacks import LANES, Lane
 from infra.clock import SystemClock
+from infra.config import DatabaseConfig
 from infra.engine.feeds import Poller
 from infra.engine.follower import Follower
 from infra.engine.ladder import Ladder
@@ -35,12 +37,12 @@ from infra.engine.queue import ViewContacts, ViewQueue, ViewTexts
 from infra.engine.timekeeper import Timekeeper
 from infra.engine.trials import ReachTests
 from infra.engine.tuner import Tuner
-from infra.locks import FileLock, Lock, Part, alone, supervised
+from infra.locks import Lock, Part, alone, supervised
 from infra.log.mapper import EventMapper
 from infra.log.proof import Prover
-from infra.log.recorders import sqlite_log
 from infra.log.store import EventLog
 from infra.roles import Role
+from infra.storage import in_database, in_files
 from infra.vault import FileVault
 from notifiers.channel import Notifier
 from notifiers.drill import Count, DrillNotifier
@@ -48,7 +50,6 @@ from notifiers.failover import Providers, providers_of
 from notifiers.links import Links
 from notifiers.worker import Worker
 from projections.follower import Views
-from projections.sqlite import sqlite_views
 
 _log = structlog.get_logger("fenghuo.runtime")
 
@@ -65,12 +66,19 @@ def new_id() -> str:
 
 
 class Stores:
-    """The log, the vault and the views of one data folder, with the commands on them. Use as an async context.
+    """The log, the vault and the views of one installation, with the commands on them. Use as an async context.
 
-    With `follow` the views are kept in step in the background; without, call `catch_up` before reading.
+    They are files of the data folder or, with `database`, lie in its schema; `master.key` is in the folder in any case.
+    Call `catch_up` before reading the views, unless a follower runs.
     """
 
-    def __init__(self, folder: Path, clock: Clock | None = None, new_id: Callable[[], str] = new_id) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clock: Clock | None = None,
+        new_id: Callable[[], str] = new_id,
+        database: DatabaseConfig | None = None,
+    ) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -80,11 +88,14 @@ class Stores:
         self.folder = folder
         self.clock = clock or SystemClock()
         self.new_id = new_id
-        self.vault = FileVault(folder)
-        self.log = EventLog(sqlite_log(folder / "log.sqlite"), EventMapper(self.vault), self.clock, new_id)
-        self.views = Views(sqlite_views(folder / "views.sqlite"))
+        kept = in_database(database) if database is not None else in_files(folder)
+        self.shared = kept.shared
+        self._lock = kept.lock
+        self.vault = FileVault(folder, keys=kept.keys)
+        self.log = EventLog(kept.log, EventMapper(self.vault), self.clock, new_id)
+        self.views = Views(kept.views)
         self.follower = Follower(self.log, self.views)
-        self.prover = Prover(folder, self.log, self.vault)
+        self.prover = Prover(kept.checkpoints, self.log, self.vault)
         self.desk = Desk(self.log, self.views, self.vault, self.clock, new_id)
         self.feeds = FeedDesk(self.log, self.views, self.vault, self.clock, new_id)
         self.registry = Registry(self.log, self.views, self.vault, self.clock, new_id)
@@ -104,7 +115,7 @@ class Stores:
 
     def lock(self, name: str) -> Lock:
         """The lock of this name on the installation."""
-        return FileLock(self.folder / f"{name}.lock")
+        return self._lock(name)
 
     async def catch_up(self) -> int:
         """Brings the views to the end of the log."""
@@ -178,25 +189,25 @@ class Runtime:
         stores, role = self.stores, self.role
         if role is not Role.ALL:
             stores.log.poll_s = SHARED_POLL_S
-        if role is Role.ALL:
+        alone_here = role is Role.ALL and not stores.shared  # nobody could stand by, so nobody need wait
+        if alone_here:
             self._hold(Role.PROJECT, Role.RELAY)
             await stores.catch_up()
-        if role is Role.WORK:
+        elif role.sends:
             self._hold(f"work-{self._worker_id}")
         parts: dict[str, Part] = {}
         if role.sends:
             tuner = Tuner(stores.views, stores.follower, self.providers)
             tuner.restore(stores.clock.now())
             parts |= {"worker": self.worker.run, "tuner": tuner.run}
-        if role is Role.ALL:
+        if alone_here:
             parts |= self._folding() | self._planning()
         else:
-            if not role.folds:
-                parts["watcher"] = stores.follower.watch
-            shared = self._folding() if role.folds else self._planning() if role.plans else {}
-            if shared:
-                lock = stores.lock(role)
-                parts[role] = lambda: alone(role, lock, shared)
+            parts["watcher"] = stores.follower.watch
+            if role.folds:
+                parts[Role.PROJECT] = partial(alone, Role.PROJECT, stores.lock(Role.PROJECT), self._folding())
+            if role.plans:
+                parts[Role.RELAY] = partial(alone, Role.RELAY, stores.lock(Role.RELAY), self._planning())
         self._tasks = [asyncio.create_task(supervised(name, part), name=name) for name, part in parts.items()]
 
     def _folding(self) -> dict[str, Part]:
@@ -224,7 +235,7 @@ class Runtime:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self.role is Role.ALL:
+        if self._locks and self.role is Role.ALL and not self.stores.shared:
             await self.stores.sign()
         for notifier in self.notifiers.values():
             await notifier.close()
@@ -258,9 +269,9 @@ class Runtime:
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
 
-def runs(folder: Path) -> bool:
-    """Whether a process plans and sends what is released on this folder."""
-    lock = FileLock(folder / f"{Role.RELAY}.lock")
+def runs(stores: Stores) -> bool:
+    """Whether a process plans what is released on this installation."""
+    lock = stores.lock(Role.RELAY)
     free = lock.take()
     lock.give_back()
     return not free

@@ -1,5 +1,7 @@
 """The vault: each person's key, the index of addresses, and the program's own secrets, in a database beside the log.
 
+What is here is the sealing; `infra/keys.py` keeps the rows in a file, `infra/keys_postgres.py` in PostgreSQL.
+
 Personal fields are sealed with AES-256-GCM under a key per person; the stream and version of the event are bound in as
 associated data. Person keys are stored wrapped by a master key that lies in a file of its own (mode 0600). Destroying
 a person's key is what forgetting means: the log stays whole and what was sealed becomes noise.
@@ -11,8 +13,8 @@ import base64
 import hashlib
 import hmac
 import os
-import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,44 +25,28 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from domain.errors import Refused, VerificationFailed
 from domain.private import Sealed
+from infra.keys import Keys, SqliteKeys
 
 NONCE = 12
 CACHED_KEYS = 8_000  # 2.5 KB each
+PORTION = 500  # keys that are asked for at once
 
 
 class FileVault:
-    """The vault port on SQLite. Thread-safe. `randomness(n)` gives n bytes for keys and nonces."""
+    """The vault port; its master key is the file `master.key` in the folder. Thread-safe.
 
-    def __init__(self, folder: Path, randomness: Callable[[int], bytes] = os.urandom) -> None:
+    `keys` keeps the rows (for None: `vault.sqlite` in the same folder); `randomness(n)` gives n bytes.
+    """
+
+    def __init__(self, folder: Path, randomness: Callable[[int], bytes] = os.urandom, keys: Keys | None = None) -> None:
         self._random = randomness
         self._master = AESGCM(_secret_file(folder / "master.key", randomness))
         self._lock = threading.RLock()
         self._keys: dict[str, AESGCM | None] = {}
         self._version = 0
-        self._db = sqlite3.connect(folder / "vault.sqlite", isolation_level=None, check_same_thread=False, timeout=30)
-        (folder / "vault.sqlite").chmod(0o600)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA secure_delete=ON")
-        self._db.execute("CREATE TABLE IF NOT EXISTS person_key (key_id TEXT PRIMARY KEY, wrapped BLOB) WITHOUT ROWID")
-        self._make_addresses()
-        self._db.execute("CREATE TABLE IF NOT EXISTS secret (name TEXT PRIMARY KEY, wrapped BLOB) WITHOUT ROWID")
+        self._asked = 0.0  # when the version was asked for
+        self._rows = keys if keys is not None else SqliteKeys(folder / "vault.sqlite")
         self._pepper = self.secret("address-pepper")
-
-    def _make_addresses(self) -> None:
-        """The index of addresses. One number may be several people's; an older vault kept one for each."""
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS addresses"
-            " (digest BLOB NOT NULL, person_id TEXT NOT NULL, noted INTEGER NOT NULL,"
-            " PRIMARY KEY (digest, person_id)) WITHOUT ROWID"
-        )
-        self._db.execute("CREATE INDEX IF NOT EXISTS addresses_person ON addresses (person_id)")
-        self._db.execute("CREATE TABLE IF NOT EXISTS noting (one INTEGER PRIMARY KEY CHECK (one = 1), mark INTEGER)")
-        self._db.execute("INSERT OR IGNORE INTO noting VALUES (1, 0)")
-        if self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'address'").fetchone():
-            self._db.execute("INSERT OR IGNORE INTO addresses SELECT digest, person_id, 0 FROM address")
-            self._db.execute("DROP TABLE address")
-        self._db.execute("COMMIT")
 
     def seal(self, key_id: str, bound_to: str, fields: dict[str, Any]) -> Sealed:
         key = self._key(key_id, create=True)
@@ -76,7 +62,7 @@ class FileVault:
     def open_all(self, boxes: Sequence[Sealed]) -> list[dict[str, Any] | None]:
         with self._lock:
             self._notice_others()
-            keys = {box.key_id: self._known_key(box.key_id, create=False) for box in boxes}
+            keys = self._known_keys({box.key_id for box in boxes})
         return [self._opened(box, keys[box.key_id]) for box in boxes]
 
     def _opened(self, sealed: Sealed, key: AESGCM | None) -> dict[str, Any] | None:
@@ -93,93 +79,62 @@ class FileVault:
     def prepare(self, key_ids: list[str]) -> None:
         """Makes missing keys in one transaction, ahead of a large import."""
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                for key_id in key_ids:
-                    self._key(key_id, create=True)
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                self._keys.clear()
-                raise
+            self._notice_others()
+            unknown = [key_id for key_id in dict.fromkeys(key_ids) if key_id not in self._keys]
+            there = self._rows.wrapped(unknown)
+            self._rows.add(
+                [(key_id, self._wrap(key_id, self._random(32))) for key_id in unknown if key_id not in there]
+            )
 
     def forget(self, key_id: str) -> None:
         with self._lock:
             self._keys[key_id] = None
-            self._db.execute(
-                "INSERT INTO person_key VALUES (?, NULL) ON CONFLICT (key_id) DO UPDATE SET wrapped = NULL", (key_id,)
-            )
-            self._db.execute("DELETE FROM addresses WHERE person_id = ?", (key_id,))
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the old key must not linger in the write-ahead log
+            self._rows.destroy(key_id)
 
     def remember_addresses(self, rows: list[tuple[str, str, str]]) -> int:
         """Many (kind, address, person id) in one transaction; the mark of this noting."""
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                mark = int(self._db.execute("UPDATE noting SET mark = mark + 1 RETURNING mark").fetchone()[0])
-                self._db.executemany(
-                    "INSERT INTO addresses VALUES (?, ?, ?)"
-                    " ON CONFLICT (digest, person_id) DO UPDATE SET noted = excluded.noted",
-                    [
-                        (self._digest(kind, address), who, mark)
-                        for kind, address, who in rows
-                        if not self._forgotten(who)
-                    ],
-                )
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-        return mark
+            return self._rows.note(
+                [(self._digest(kind, address), who) for kind, address, who in rows if not self._forgotten(who)]
+            )
 
     def forget_addresses(self, person_ids: list[str], before: int) -> None:
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._db.executemany(
-                    "DELETE FROM addresses WHERE person_id = ? AND noted < ?", [(who, before) for who in person_ids]
-                )
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
+            self._rows.unnote(person_ids, before)
 
     def whose(self, kind: str, address: str) -> str | None:
         return next(iter(self.all_with(kind, address)), None)
 
     def all_with(self, kind: str, address: str) -> list[str]:
-        query = "SELECT person_id FROM addresses WHERE digest = ? ORDER BY noted DESC, person_id"
         with self._lock:
-            return [str(row[0]) for row in self._db.execute(query, (self._digest(kind, address),))]
+            return self._rows.noted(self._digest(kind, address))
 
     def secret(self, name: str, size: int = 32) -> bytes:
         """A secret of the program's own (link signing, push keys), made on first use and kept."""
         with self._lock:
-            row = self._db.execute("SELECT wrapped FROM secret WHERE name = ?", (name,)).fetchone()
-            if row is None:
-                self._db.execute(
-                    "INSERT OR IGNORE INTO secret VALUES (?, ?)",
-                    (name, self._wrap(f"secret/{name}", self._random(size))),
-                )
-                row = self._db.execute("SELECT wrapped FROM secret WHERE name = ?", (name,)).fetchone()
-            return self._unwrap(f"secret/{name}", row[0])
+            wrapped = self._rows.secret(name)
+            if wrapped is None:
+                wrapped = self._rows.keep_secret(name, self._wrap(f"secret/{name}", self._random(size)))
+            return self._unwrap(f"secret/{name}", wrapped)
 
     def close(self) -> None:
         with self._lock:
-            self._db.close()
+            self._rows.close()
 
     def _forgotten(self, key_id: str) -> bool:
         return self._key(key_id, create=False) is None and key_id in self._keys
 
     def _key(self, key_id: str, *, create: bool) -> AESGCM | None:
         with self._lock:
-            self._notice_others()
+            # Who seals may go by what was known a moment ago: under a key that is gone, it only makes noise.
+            if not create or time.monotonic() - self._asked >= self._rows.asking_s:
+                self._notice_others()
             return self._known_key(key_id, create=create)
 
     def _notice_others(self) -> None:
         """Another process that wrote may have destroyed a key: no key from before that is good any more."""
-        version = self._db.execute("PRAGMA data_version").fetchone()[0]
+        self._asked = time.monotonic()
+        version = self._rows.version()
         if version != self._version:
             self._version = version
             self._keys.clear()
@@ -187,18 +142,28 @@ class FileVault:
     def _known_key(self, key_id: str, *, create: bool) -> AESGCM | None:
         if key_id in self._keys:
             return self._keys[key_id]
-        row = self._db.execute("SELECT wrapped FROM person_key WHERE key_id = ?", (key_id,)).fetchone()
-        if row is None and create:
-            self._db.execute(
-                "INSERT OR IGNORE INTO person_key VALUES (?, ?)", (key_id, self._wrap(key_id, self._random(32)))
-            )
-            row = self._db.execute("SELECT wrapped FROM person_key WHERE key_id = ?", (key_id,)).fetchone()
-        key = None if row is None or row[0] is None else AESGCM(self._unwrap(key_id, row[0]))
-        if row is not None:
+        self._learn([key_id])
+        if create and key_id not in self._keys:
+            self._rows.add([(key_id, self._wrap(key_id, self._random(32)))])
+            self._learn([key_id])
+        return self._keys.get(key_id)
+
+    def _known_keys(self, key_ids: set[str]) -> dict[str, AESGCM | None]:
+        """Of many at once: more of them than are kept may be asked for."""
+        found = {key_id: self._keys[key_id] for key_id in key_ids if key_id in self._keys}
+        missing = sorted(key_ids - found.keys())
+        for start in range(0, len(missing), PORTION):
+            portion = missing[start : start + PORTION]
+            self._learn(portion)
+            found.update({key_id: self._keys.get(key_id) for key_id in portion})
+        return found
+
+    def _learn(self, key_ids: Sequence[str]) -> None:
+        """Reads keys that are not known here yet."""
+        for key_id, wrapped in self._rows.wrapped(key_ids).items():
             if len(self._keys) >= CACHED_KEYS:
                 self._keys.clear()
-            self._keys[key_id] = key
-        return key
+            self._keys[key_id] = None if wrapped is None else AESGCM(self._unwrap(key_id, wrapped))
 
     def _wrap(self, name: str, secret: bytes) -> bytes:
         nonce = self._random(NONCE)

@@ -29,7 +29,8 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from domain.errors import Unreachable
 from domain.events import Recorded
@@ -42,6 +43,7 @@ from projections.feeds import Feeds
 from projections.inbox import Inbox
 from projections.ladder import Ladder
 from projections.plans import Plans
+from projections.postgres import settle
 from projections.projection import Projection
 from projections.rates import RateView
 from projections.roster import Rosters
@@ -104,8 +106,8 @@ class Views:
             raise Unreachable("views.open_failed", f"The views cannot be opened: {error.orig}.") from error
 
     def _open(self) -> None:
-        _meta.create_all(self.engine)
-        with self._writing, self._writer.begin() as db:
+        with self._changing() as db:
+            _meta.create_all(db)
             rows = {row.name: row for row in db.execute(select(_positions).where(_positions.c.current == 1))}
             for name, cls in self._classes.items():
                 row = rows.get(name)
@@ -131,15 +133,15 @@ class Views:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection whose answers all come from one position."""
-        with self.engine.connect() as db:
+        """A connection whose answers all come from one position. Raises Unreachable where the database is gone."""
+        with _answering(self.engine), self.engine.connect() as db:
             yield db
 
-    def look(self) -> int:
-        """Reads how far the views stand, where another process folds them."""
-        with self.reading() as db:
-            self.position = max(self.position, self._lowest(db))
-        return self.position
+    @contextmanager
+    def _changing(self) -> Iterator[Connection]:
+        """A transaction of the one writer. Raises Unreachable where the database is gone."""
+        with self._writing, _answering(self.engine), self._writer.begin() as db:
+            yield db
 
     @property
     def directory(self) -> Directory:
@@ -217,8 +219,8 @@ class Views:
         limit = BATCH
         with self._writing:
             while True:
-                with self._writer.begin() as db:
-                    at = self._lowest(db, lock=True)
+                with _answering(self.engine), self._writer.begin() as db:
+                    at = self._lowest(db)
                     read_ = read(at, limit)
                     events = _bounded(read_)
                     limit = min(BATCH, limit * 2) if len(events) == len(read_) else max(1, len(events))
@@ -232,6 +234,12 @@ class Views:
                 self.position = events[-1].position
                 if on_batch is not None:
                     on_batch(self.position)
+
+    def look(self) -> int:
+        """Notices what another process has folded or rebuilt, for one that only reads; the position that is read."""
+        with self.reading() as db:
+            self.position = max(self.position, self._lowest(db))
+        return self.position
 
     def _fold(self, db: Connection, events: Sequence[Recorded]) -> None:
         positions = self._positions(db)
@@ -256,9 +264,7 @@ class Views:
                     self._current[name] = self._classes[name](generation)
         return found
 
-    def _lowest(self, db: Connection, *, lock: bool = False) -> int:
-        if lock and db.dialect.name == "postgresql":
-            db.execute(select(_positions).where(_positions.c.current == 1).with_for_update())
+    def _lowest(self, db: Connection) -> int:
         return min(self._positions(db).values(), default=0)
 
     # Rebuilding ------------------------------------------------------------------------------------------------------
@@ -273,7 +279,7 @@ class Views:
     def _rebuild(self, name: str, read: Read, on_batch: Callable[[int], None] | None) -> None:
         cls, old = self._classes[name], self._current[name]
         fresh = cls(old.generation + 1)
-        with self._writing, self._writer.begin() as db:
+        with self._changing() as db:
             # The generation before stays for readers of other processes, until the next rebuild.
             cls(old.generation - 1).metadata.drop_all(db)
             fresh.metadata.drop_all(db)
@@ -281,7 +287,7 @@ class Views:
         at = 0
         while True:
             events = read(at, BATCH)
-            with self._writing, self._writer.begin() as db:
+            with self._changing() as db:
                 if events:
                     fresh.apply(events, db)
                     at = events[-1].position
@@ -316,8 +322,20 @@ class Views:
             return position, {name: fingerprint(self._current[name], db) for name in self.names()}
 
     def close(self) -> None:
-        self._writing_engine.dispose()
-        self.engine.dispose()
+        for engine in (self._writing_engine, self.engine):
+            settle(engine)
+            engine.dispose()
+
+
+@contextmanager
+def _answering(engine: Engine) -> Iterator[None]:
+    """Says Unreachable where a server is gone; a file is either there or damaged, and says itself which."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        if engine.dialect.name == "sqlite":
+            raise
+        raise Unreachable("views.unreachable", "The views' database does not answer.") from error
 
 
 def _bounded(events: Sequence[Recorded]) -> Sequence[Recorded]:
@@ -337,7 +355,8 @@ def _bounded(events: Sequence[Recorded]) -> Sequence[Recorded]:
 def fingerprint(view: Projection, db: Connection) -> str:
     digest = hashlib.sha256()
     for table, row in view.dump(db):
-        digest.update(msgspec.json.encode((table, row), order="sorted"))
+        # PostgreSQL holds no NUL: see projections/postgres.py.
+        digest.update(msgspec.json.encode((table, row), order="sorted").replace(b"\\u0000", b"\xef\xbf\xbd"))
         digest.update(b"\n")
     return digest.hexdigest()
 

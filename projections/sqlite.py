@@ -25,7 +25,9 @@ def sqlite_views(path: Path | None) -> Engine:
 def own_connection(engine: Engine) -> Engine:
     """An engine of the one writer. The pages that SQLite keeps are of use to who writes alone: to all others they are
     out of date with the next batch, so theirs is small, and the writer does not lend its connection."""
-    if engine.dialect.name != "sqlite" or engine.url.database in (None, "", ":memory:"):
+    if engine.dialect.name == "postgresql":  # see projections/postgres.py: what it reads after it has the lock is new
+        return engine.execution_options(isolation_level="READ COMMITTED")
+    if engine.url.database in (None, "", ":memory:"):
         return engine
     writer = create_engine(
         engine.url, pool_size=1, max_overflow=0, connect_args={"timeout": 30, "check_same_thread": False}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Connection, Integer, Text, func, select
+from sqlalchemy import Boolean, Column, Connection, Integer, Text, cast, func, select
 
 from domain.events import Recorded
 from domain.stations import Hierarchy
@@ -87,7 +87,10 @@ class Tree(Projection):
         return set(db.execute(query).scalars())
 
     def totals(self, db: Connection, warning_id: str) -> dict[str, int]:
-        columns = [func.coalesce(func.sum(self.relays.c[name]), 0).label(name) for name in (*COUNTS, "unreachable")]
+        columns = [
+            cast(func.coalesce(func.sum(self.relays.c[name]), 0), Integer).label(name)  # PostgreSQL sums to a decimal
+            for name in (*COUNTS, "unreachable")
+        ]
         row = db.execute(select(*columns).where(self.relays.c.warning_id == warning_id)).mappings().one()
         return dict(row)
 

@@ -63,7 +63,7 @@ def self_test(
         raise InvalidInput("selftest.nobody", "Nobody is named to send to.", "Use --to PERSON, or set canaries.")
 
     async def act(stores: Stores) -> list[Tried]:
-        if not runs(stores.folder):
+        if not runs(stores):
             raise Unreachable("selftest.nothing_runs", "No Fenghuo runs on this data folder.", "Run: fenghuo all")
         tried = _chosen(stores, people, configured(read))
         points = [(one.person, one.channel) for one in tried if one.person]

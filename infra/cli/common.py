@@ -54,11 +54,11 @@ def with_stores(
     folder = read.data_dir
 
     async def run() -> T:
-        if must_exist and not (folder / "log.sqlite").exists():
+        if must_exist and read.database is None and not (folder / "log.sqlite").exists():
             raise InvalidInput(
                 "data.none", f"There is no log in {folder}.", "Name the folder with --data-dir, or run: fenghuo init"
             )
-        async with Stores(folder) as stores:
+        async with Stores(folder, database=read.database) as stores:
             stores.registry.allowed_origins = wiring.allowed_origins(read)
             if catch_up:
                 await stores.catch_up()

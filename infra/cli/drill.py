@@ -220,16 +220,17 @@ class _Folder:
 
 @asynccontextmanager
 async def _folder(data_dir: Path | None, person: str) -> AsyncIterator[Site]:
-    folder = config.load(data_dir=data_dir).data_dir
-    if not (folder / "log.sqlite").exists():
+    settings = config.load(data_dir=data_dir)
+    folder = settings.data_dir
+    if settings.database is None and not (folder / "log.sqlite").exists():
         raise InvalidInput(
             "data.none", f"There is no log in {folder}.", "Name the folder with --data-dir, or drill with --sandbox."
         )
-    if not runs(folder):
-        raise Unreachable(
-            "drill.nothing_runs", f"No Fenghuo runs on {folder}.", "Start it: fenghuo all; or drill with --sandbox."
-        )
-    async with Stores(folder) as stores:
+    async with Stores(folder, database=settings.database) as stores:
+        if not runs(stores):
+            raise Unreachable(
+                "drill.nothing_runs", f"No Fenghuo runs on {folder}.", "Start it: fenghuo all; or drill with --sandbox."
+            )
         await stores.catch_up()
         yield _Folder(stores, person)
 

@@ -30,9 +30,9 @@ def verify_log(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         with progress("verifying", total) as told:
             return await asyncio.to_thread(verify, stores, told)
 
-    folder = settings(data_dir=data_dir).data_dir
-    if (folder / "log.sqlite").is_file():
-        check_file(folder)  # before anything else reads from it
+    read = settings(data_dir=data_dir)
+    if read.database is None and (read.data_dir / "log.sqlite").is_file():
+        check_file(read.data_dir)  # before anything else reads from it
     done = with_stores(data_dir, act)
     show(
         {"ok": True, **msgspec.to_builtins(done)},

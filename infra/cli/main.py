@@ -17,6 +17,7 @@ from infra.cli import (
     audience,
     canary,
     cap,
+    database,
     demo,
     drill,
     feed,
@@ -74,6 +75,8 @@ registry.people_app.command("tag")(stays.tag)
 app.command("audience")(audience.audience)
 app.add_typer(reach.app, name="reach")
 app.command("init")(registry.init)
+app.command("migrate")(database.migrate)
+app.command("copy")(database.copy)
 app.command("replay")(log.replay)
 app.command("all")(serve.everything)
 app.command("serve")(serve.serve)

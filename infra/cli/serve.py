@@ -43,7 +43,9 @@ def everything(
     settings = _settings(
         log_level=log_level, data_dir=data_dir, host=host, port=port, public_url=public_url, sandbox=sandbox
     )
-    run_loop(_run(settings, Role.ALL))
+    # On a database several of these may run, and each worker needs a name of its own.
+    worker = socket.gethostname() if settings.database else "embedded"
+    run_loop(_run(settings, Role.ALL, worker=worker))
 
 
 def serve(
@@ -92,7 +94,8 @@ def _settings(*, sandbox: bool = False, **flags: object) -> Settings:
 
 
 async def _run(settings: Settings, role: Role, lanes: tuple[Lane, ...] = LANES, worker: str = "embedded") -> None:
-    async with Stores(settings.data_dir) as stores, serving(settings, stores, role, lanes=lanes, worker=worker) as on:
+    stores = Stores(settings.data_dir, database=settings.database)
+    async with stores, serving(settings, stores, role, lanes=lanes, worker=worker) as on:
         if role in {Role.ALL, Role.SERVE}:
             err.print(f"Fenghuo serves at {on.url}", markup=False)
         else:

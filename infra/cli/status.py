@@ -19,7 +19,7 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Prints positions, lag, lanes, silence, timers, proof and room on the disk. Changes nothing."""
 
     async def act(stores: Stores) -> tuple[bool, State]:
-        return runs(stores.folder), await asyncio.to_thread(measure, stores)
+        return runs(stores), await asyncio.to_thread(measure, stores)
 
     running, state = with_stores(data_dir, act, catch_up=False)
     value: dict[str, Any] = {"running": running, **msgspec.to_builtins(state)}

@@ -8,21 +8,18 @@ edited event, a missing one and a tail trimmed below the last checkpoint are all
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import msgspec
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from eventsourcing.persistence import Notification, PersistenceError
+from eventsourcing.persistence import InterfaceError, Notification, OperationalError, PersistenceError
 
 from domain.checkpoint import Checkpoint, Note, VerifierKey, open_checkpoint, sign
 from domain.errors import FenghuoError, Unreachable, VerificationFailed
 from domain.merkle import Frontier, leaf_hash
+from infra.log.checkpoints import Checkpoints, Kept
 from infra.log.store import EventLog
 from infra.vault import FileVault
 
@@ -34,25 +31,14 @@ EVERY_S = 1.0  # a checkpoint at most this often
 
 
 class Prover:
-    """Keeps `proof.sqlite`: the frontier of the tree and every signed checkpoint."""
+    """Keeps the frontier of the tree and every signed checkpoint."""
 
-    def __init__(self, folder: Path, log: EventLog, vault: FileVault) -> None:
+    def __init__(self, checkpoints: Checkpoints, log: EventLog, vault: FileVault) -> None:
         self._log = log
-        self._using = threading.Lock()  # one connection for all threads: nobody closes it under another
+        self._checkpoints = checkpoints
         self._key = Ed25519PrivateKey.from_private_bytes(vault.secret("log-signing-key"))
         public = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         self.verifier = VerifierKey(ORIGIN, public)
-        try:
-            self._db = sqlite3.connect(
-                folder / "proof.sqlite", isolation_level=None, check_same_thread=False, timeout=30
-            )
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS checkpoint"
-                " (size INTEGER PRIMARY KEY, position INTEGER, frontier TEXT, note TEXT)"
-            )
-        except sqlite3.Error as error:
-            raise Unreachable("proof.open_failed", f"proof.sqlite cannot be opened: {error}.") from error
 
     async def run(self) -> None:
         while True:
@@ -75,17 +61,15 @@ class Prover:
             checkpoint = Checkpoint(ORIGIN, frontier.size, frontier.root())
             text = checkpoint.text()
             note = Note(text, (sign(text, self.verifier, self._key.sign),)).encode()
-            self._ask(
-                "INSERT OR IGNORE INTO checkpoint VALUES (?, ?, ?, ?)",
-                (frontier.size, position, msgspec.json.encode(frontier).decode(), note.decode()),
-            )
+            kept = Kept(frontier.size, position, msgspec.json.encode(frontier).decode(), note.decode())
+            self._checkpoints.add([kept])
             return checkpoint
         return None if size == 0 else Checkpoint(ORIGIN, size, frontier.root())
 
     def note(self) -> str | None:
         """The latest signed checkpoint, as text that any C2SP tool reads."""
-        rows = self._ask("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1")
-        return str(rows[0][0]) if rows else None
+        latest = self._checkpoints.latest()
+        return latest.note if latest else None
 
     def signed(self) -> int:
         """How many events the latest checkpoint covers."""
@@ -100,17 +84,16 @@ class Prover:
 
         Raises VerificationFailed, naming the first position that does not fit.
         """
-        rows = self._ask("SELECT size, position, note FROM checkpoint ORDER BY size")
         frontier = Frontier()
-        waiting = iter(rows)
+        waiting = iter(self._checkpoints.all())
         following = next(waiting, None)
         before = 0
         for notification in self._notifications(0, None):
-            if notification.id != before + 1 and self._dense:
+            if notification.id != before + 1:
                 raise VerificationFailed("log.gap", f"Position {before + 1} of the log is missing.")
             before = notification.id
             frontier = frontier.append(leaf(notification))
-            while following is not None and following[0] == frontier.size:
+            while following is not None and following.size == frontier.size:
                 self._compare(following, frontier)
                 following = next(waiting, None)
             if on_event is not None:
@@ -118,38 +101,33 @@ class Prover:
         if following is not None:
             raise VerificationFailed(
                 "log.trimmed",
-                f"The log has {frontier.size} events; a signed checkpoint says that it had {following[0]}.",
+                f"The log has {frontier.size} events; a signed checkpoint says that it had {following.size}.",
                 "Events were removed from its end.",
             )
         return frontier.size
 
-    _dense = True  # SQLite numbers events without gaps; other databases do not
-
-    def _compare(self, row: tuple[int, int, str], frontier: Frontier) -> None:
-        checkpoint = open_checkpoint(row[2].encode(), self.verifier)
-        if checkpoint.size != row[0] or checkpoint.root != frontier.root():
+    def _compare(self, kept: Kept, frontier: Frontier) -> None:
+        checkpoint = open_checkpoint(kept.note.encode(), self.verifier)
+        if checkpoint.size != kept.size or checkpoint.root != frontier.root():
             raise VerificationFailed(
                 "log.altered",
-                f"The first {row[0]} events do not give the root that was signed for them.",
+                f"The first {kept.size} events do not give the root that was signed for them.",
                 "An event at or before this position was altered.",
             )
 
     def _latest(self) -> tuple[int, int, Frontier]:
-        rows = self._ask("SELECT size, position, frontier FROM checkpoint ORDER BY size DESC LIMIT 1")
-        if not rows:
+        latest = self._checkpoints.latest()
+        if latest is None:
             return 0, 0, Frontier()
-        ((size, position, frontier),) = rows
-        return size, position, msgspec.json.decode(frontier, type=Frontier)
-
-    def _ask(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        with self._using:
-            return self._db.execute(statement, values).fetchall()
+        return latest.size, latest.position, msgspec.json.decode(latest.frontier, type=Frontier)
 
     def _notifications(self, after: int, upto: int | None) -> Iterator[Notification]:
         while True:
             try:
                 batch = self._log.recorder.select_notifications(after, BATCH, upto, inclusive_of_start=False)
             except (PersistenceError, LookupError) as error:  # bytes that are no text, a column of another name
+                if self._log.remote and isinstance(error, InterfaceError | OperationalError):
+                    raise Unreachable("log.read_failed", "The log could not be read: its database is away.") from error
                 raise VerificationFailed(
                     "log.unreadable", f"What the log holds after position {after} cannot be read.", "Restore a backup."
                 ) from error
@@ -159,8 +137,7 @@ class Prover:
             after = batch[-1].id
 
     def close(self) -> None:
-        with self._using:
-            self._db.close()
+        self._checkpoints.close()
 
 
 def leaf(n: Notification) -> bytes:

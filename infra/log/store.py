@@ -32,7 +32,7 @@ from infra.traces import span
 
 State = TypeVar("State")
 
-BATCH_EVENTS = 500  # above this an insert hangs in psycopg's pipeline mode while it holds the table lock
+BATCH_EVENTS = 500
 BATCH_BYTES = 4 * 1024 * 1024
 POLL_S = 1.0  # a wake-up may come from another process, which cannot tell us
 
@@ -68,6 +68,7 @@ class EventLog:
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         self.recorder = recorder
+        self.remote = hasattr(recorder, "hear_others")  # on a server, which may be away while the log is well
         self.mapper = mapper
         self.clock = clock
         self._new_id = new_id
@@ -77,6 +78,7 @@ class EventLog:
         self._wake = asyncio.Event()
         self._grown = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
+        self._listener: asyncio.Task[None] | None = None  # to the appends of other processes, where the recorder can
         self._write_thread = ThreadPoolExecutor(1, "log-writer")
         self._closing = False
         self.poll_s = POLL_S
@@ -87,6 +89,9 @@ class EventLog:
     async def start(self) -> None:
         if self._writer is None:
             self._writer = asyncio.create_task(self._write(), name="log-writer")
+            if self.remote:
+                hearing = self.recorder.hear_others(self._notify)  # type: ignore[attr-defined]
+                self._listener = asyncio.create_task(hearing, name="log-listener")
 
     async def close(self) -> None:
         """Commits what waits, then ends the writer."""
@@ -95,6 +100,10 @@ class EventLog:
         if self._writer is not None:
             await self._writer
             self._writer = None
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.gather(self._listener, return_exceptions=True)
+            self._listener = None
         self._write_thread.shutdown()
 
     # Writing ---------------------------------------------------------------------------------------------------------
@@ -204,7 +213,9 @@ class EventLog:
                     outcomes.append(_conflict(pending, error))
             return outcomes
         except PersistenceError as error:
-            fault = Unreachable("log.write_failed", f"The log could not be written: {error}.", "Nothing was accepted.")
+            fault = Unreachable(
+                "log.write_failed", f"The log could not be written: {_first_line(error)}.", "Nothing was accepted."
+            )
             fault.__cause__ = error
             return [fault] * len(batch)
         finally:
@@ -234,33 +245,33 @@ class EventLog:
             return folded
 
         try:
-            folded = self._repository.get(stream, projector_func=project, deepcopy_from_cache=False)  # type: ignore[type-var]
+            with _reading():
+                folded = self._repository.get(stream, projector_func=project, deepcopy_from_cache=False)  # type: ignore[type-var]
         except AggregateNotFoundError:
             return None, 0
-        except PersistenceError as error:
-            raise Unreachable("log.read_failed", f"The log could not be read: {error}.") from error
         return (folded.state, folded.version) if folded else (None, 0)
 
     def stream(self, stream: str) -> list[Recorded]:
         """All events of one stream."""
-        return [self.mapper.to_domain_event(s) for s in self.recorder.select_events(stream)]
+        with _reading():
+            stored = self.recorder.select_events(stream)
+        return [self.mapper.to_domain_event(s) for s in stored]
 
     async def read(self, after: int, limit: int) -> list[Recorded]:
         return await asyncio.to_thread(self.read_now, after, limit)
 
     def read_now(self, after: int, limit: int) -> list[Recorded]:
         """As `read`, for callers that are in a thread of their own."""
-        try:
+        with _reading():
             notifications = self.recorder.select_notifications(after, limit, inclusive_of_start=False)
-        except PersistenceError as error:
-            raise Unreachable("log.read_failed", f"The log could not be read: {error}.") from error
         return [self.mapper.to_domain_event(n, n.id) for n in notifications]
 
     async def last_position(self) -> int:
         return await asyncio.to_thread(self.last_position_now)
 
     def last_position_now(self) -> int:
-        return self.recorder.max_notification_id() or 0
+        with _reading():
+            return self.recorder.max_notification_id() or 0
 
     def last_recorded_now(self) -> datetime | None:
         """When the last event was written, by the wall clock of that moment; None for an empty log."""
@@ -296,6 +307,21 @@ class Growth:
                 await self._grown.wait()
         except TimeoutError:
             return
+
+
+class _reading:  # noqa: N801  reads like the function that it is
+    """Says Unreachable where the recorder could not be read."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, PersistenceError):
+            raise Unreachable("log.read_failed", f"The log could not be read: {_first_line(error)}.") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 def _conflict(pending: _Pending, error: Exception) -> VersionConflict:

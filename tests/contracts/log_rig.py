@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from eventsourcing.persistence import ApplicationRecorder
 
 from domain.commands import Accepted, CommandAccepted
@@ -17,15 +18,27 @@ from infra.clock import ManualClock
 from infra.log.mapper import EventMapper
 from infra.log.recorders import memory_log, sqlite_log
 from infra.log.store import EventLog
+from infra.storage import in_database
 from infra.vault import FileVault
 
 NOW = datetime(2026, 7, 1, 8, 0, tzinfo=UTC)
 ORIGIN = Origin(actor="ann", correlation_id="c1")
 
-BACKENDS: dict[str, Callable[[Path], ApplicationRecorder]] = {
-    "memory": lambda folder: memory_log(),
-    "sqlite": lambda folder: sqlite_log(folder / "log.sqlite"),
-}
+BACKENDS = ("memory", "sqlite", "postgresql")
+
+
+@contextmanager
+def backend(request: pytest.FixtureRequest, folder: Path) -> Iterator[ApplicationRecorder]:
+    """An empty recorder of the kind that the fixture's parameter names."""
+    if request.param == "memory":
+        yield memory_log()
+    elif request.param == "sqlite":
+        yield sqlite_log(folder / "log.sqlite")
+    else:
+        with request.getfixturevalue("postgres").schema() as config:
+            kept = in_database(config)
+            yield kept.log
+            kept.views.dispose()
 
 
 def said(word: str) -> Event:

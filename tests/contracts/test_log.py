@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from eventsourcing.persistence import OperationalError
-from log_rig import BACKENDS, NOW, ORIGIN, Holding, opened, said, to, word, words
+from log_rig import BACKENDS, NOW, ORIGIN, Holding, backend, opened, said, to, word, words
 
 from domain.errors import Unreachable, VersionConflict
 from domain.events import Metadata
@@ -18,10 +18,11 @@ from domain.ports import Origin
 from infra.log.store import EventLog
 
 
-@pytest.fixture(params=list(BACKENDS))
+@pytest.fixture(params=BACKENDS)
 async def log(request: pytest.FixtureRequest, tmp_path: Path):
-    async with opened(tmp_path, BACKENDS[request.param](tmp_path)) as made:
-        yield made
+    with backend(request, tmp_path) as recorder:
+        async with opened(tmp_path, recorder) as made:
+            yield made
 
 
 async def everything(log: EventLog) -> list[tuple[int, str, int, str]]:
@@ -87,13 +88,14 @@ async def test_every_event_says_who_when_why_and_by_what_right(log):
 # Merged writes -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=list(BACKENDS))
+@pytest.fixture(params=BACKENDS)
 async def held(request: pytest.FixtureRequest, tmp_path: Path):
     """(log, its recorder) where inserts wait until they are let through."""
-    recorder = Holding(BACKENDS[request.param](tmp_path))
-    async with opened(tmp_path, recorder) as made:
-        yield made, recorder
-        recorder.go.release(10_000)
+    with backend(request, tmp_path) as real:
+        recorder = Holding(real)
+        async with opened(tmp_path, recorder) as made:
+            yield made, recorder
+            recorder.go.release(10_000)
 
 
 async def while_the_first_insert_waits(log: EventLog, recorder: Holding, *appends: Any) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import sqlite3
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from domain.grants import GrantRole
 from domain.people import Channel, Person, PersonRegistered, Role
 from domain.private import Sealed
 from domain.stations import Kind, Node
+from infra.keys_postgres import PostgresKeys
+from infra.postgres import Database
 from infra.runtime import Stores
 from infra.vault import FileVault
 
@@ -24,21 +27,42 @@ FIELDS = {"name": "安娜·罗西", "phone": "+393331234567", "email": "anna.ros
 ADMIN = Actor(person_id="admin", correlation_id="test")
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def again(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], FileVault]]:
+    """Opens the vault, as often as wanted: each as a process of its own would."""
+    if request.param == "sqlite":
+        yield lambda: FileVault(tmp_path)
+        return
+    made: list[Database] = []
+
+    def opened() -> FileVault:
+        made.append(Database(config.url.get_secret_value(), config.db_schema))
+        return FileVault(tmp_path, keys=PostgresKeys(made[-1]))
+
+    with request.getfixturevalue("postgres").schema() as config:
+        yield opened
+        for database in made:
+            database.close()
+
+
 @pytest.fixture
-def vault(tmp_path: Path):
+def vault(again):
+    made = again()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def file_vault(tmp_path: Path):
+    """For what is said of files."""
     made = FileVault(tmp_path)
     yield made
     made.close()
 
 
-def again(folder: Path) -> FileVault:
-    """The vault as another process opens it."""
-    return FileVault(folder)
-
-
-def test_what_is_sealed_opens_again(vault, tmp_path):
+def test_what_is_sealed_opens_again(vault, again):
     sealed = vault.seal("ann", "person-ann/1", FIELDS)
-    other = again(tmp_path)
+    other = again()
 
     assert (sealed.key_id, sealed.bound_to) == ("ann", "person-ann/1")
     assert vault.open(sealed) == FIELDS
@@ -84,8 +108,8 @@ def test_somebody_unknown_has_nothing_to_open(vault):
     assert vault.open(Sealed(key_id="nobody", bound_to="x/1", box="")) is None
 
 
-def test_forgetting_destroys_the_key_and_the_addresses_for_every_process(vault, tmp_path):
-    other = again(tmp_path)
+def test_forgetting_destroys_the_key_and_the_addresses_for_every_process(vault, again):
+    other = again()
     sealed = vault.seal("ann", "person-ann/1", FIELDS)
     vault.remember_addresses([("phone", FIELDS["phone"], "ann"), ("email", FIELDS["email"], "ann")])
     vault.remember_addresses([("phone", "+39111", "bob")])
@@ -116,9 +140,9 @@ def test_a_number_of_several_people_is_the_last_ones_until_they_give_it_up(vault
     assert vault.whose("email", "ANN@x.example ") == "ann"
 
 
-def test_a_vault_of_an_earlier_version_keeps_its_addresses(vault, tmp_path):
-    vault.remember_addresses([("phone", "+39111", "ann")])
-    vault.close()
+def test_a_vault_of_an_earlier_version_keeps_its_addresses(file_vault, tmp_path):
+    file_vault.remember_addresses([("phone", "+39111", "ann")])
+    file_vault.close()
     with closing(sqlite3.connect(tmp_path / "vault.sqlite")) as db:
         (row,) = db.execute("SELECT digest, person_id FROM addresses").fetchall()
         db.execute("DROP TABLE addresses")
@@ -128,7 +152,7 @@ def test_a_vault_of_an_earlier_version_keeps_its_addresses(vault, tmp_path):
         db.execute("INSERT INTO address VALUES (?, ?)", row)
         db.commit()
     for _ in range(2):
-        opened = again(tmp_path)
+        opened = FileVault(tmp_path)
         assert opened.all_with("phone", "+39111") == ["ann"]
         opened.close()
 
@@ -143,13 +167,13 @@ def test_the_forgotten_stay_forgotten(vault):
     assert (vault.open(sealed), vault.whose("phone", FIELDS["phone"])) == (None, None)
 
 
-def test_the_key_of_the_forgotten_is_gone_from_the_disk(vault, tmp_path):
-    vault.seal("ann", "person-ann/1", FIELDS)
+def test_the_key_of_the_forgotten_is_gone_from_the_disk(file_vault, tmp_path):
+    file_vault.seal("ann", "person-ann/1", FIELDS)
     with sqlite3.connect(tmp_path / "vault.sqlite") as db:
         ((wrapped,),) = db.execute("SELECT wrapped FROM person_key WHERE key_id = 'ann'").fetchall()
     db.close()
     assert wrapped in b"".join(file.read_bytes() for file in tmp_path.iterdir())
-    vault.forget("ann")
+    file_vault.forget("ann")
 
     assert [file.name for file in tmp_path.iterdir() if wrapped in file.read_bytes()] == []
 
@@ -168,41 +192,41 @@ def test_an_address_belongs_to_whom_it_was_given_last(vault):
     assert vault.whose("phone", "+39111") == "bob"
 
 
-def test_another_master_key_does_not_fit(vault, tmp_path):
+def test_another_master_key_does_not_fit(vault, again, tmp_path):
     vault.seal("ann", "person-ann/1", FIELDS)
     vault.close()
     (tmp_path / "master.key").write_bytes(bytes(32))
 
     with pytest.raises(VerificationFailed) as failed:
-        FileVault(tmp_path)
+        again()
     assert failed.value.code == "vault.master_key"
 
 
-def test_a_wrapped_key_moved_to_another_person_does_not_fit(vault, tmp_path):
-    sealed = vault.seal("ann", "person-ann/1", FIELDS)
-    vault.seal("bob", "person-bob/1", FIELDS)
+def test_a_wrapped_key_moved_to_another_person_does_not_fit(file_vault, tmp_path):
+    sealed = file_vault.seal("ann", "person-ann/1", FIELDS)
+    file_vault.seal("bob", "person-bob/1", FIELDS)
     with sqlite3.connect(tmp_path / "vault.sqlite") as db:
         db.execute(
             "UPDATE person_key SET wrapped = (SELECT wrapped FROM person_key WHERE key_id = 'bob') WHERE key_id = 'ann'"
         )
     db.close()
-    other = again(tmp_path)
+    other = FileVault(tmp_path)
 
     with pytest.raises(VerificationFailed):
         other.open(sealed)
     other.close()
 
 
-def test_the_files_are_the_owners_alone(vault, tmp_path):
-    vault.seal("ann", "person-ann/1", FIELDS)
+def test_the_files_are_the_owners_alone(file_vault, tmp_path):
+    file_vault.seal("ann", "person-ann/1", FIELDS)
 
     modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
     assert modes == dict.fromkeys(modes, 0o600)
     assert {"master.key", "vault.sqlite"} <= modes.keys()
 
 
-def test_a_secret_of_the_program_is_made_once_and_kept(vault, tmp_path):
-    other = again(tmp_path)
+def test_a_secret_of_the_program_is_made_once_and_kept(vault, again):
+    other = again()
     secret = vault.secret("links")
 
     assert (len(secret), other.secret("links"), vault.secret("links")) == (32, secret, secret)

@@ -11,8 +11,10 @@ from sqlalchemy import func, select, update
 from views_rig import lived
 
 from domain.events import known_topics
+from infra.postgres import conninfo
 from projections import follower
 from projections.follower import VIEWS, Views, wipe
+from projections.postgres import postgres_views
 from projections.sqlite import sqlite_views
 from projections.tree import Tree
 
@@ -24,13 +26,23 @@ def views():
     made.close()
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request, tmp_path):
+    """Opens an engine on one database, which is empty at first."""
+    if request.param == "sqlite":
+        yield lambda: sqlite_views(tmp_path / "views.sqlite")
+        return
+    with request.getfixturevalue("postgres").schema() as config:
+        yield lambda: postgres_views(conninfo(config.url.get_secret_value()), f"{config.db_schema}_views")
+
+
 @pytest.fixture
-def opened(tmp_path):
-    """Opens the views of one file, as often as wanted: each as a process of its own would."""
+def opened(engine):
+    """Opens the views of one database, as often as wanted: each as a process of its own would."""
     made: list[Views] = []
 
     def another(classes=VIEWS) -> Views:
-        made.append(Views(sqlite_views(tmp_path / "views.sqlite"), classes))
+        made.append(Views(engine(), classes))
         return made[-1]
 
     yield another
@@ -209,6 +221,30 @@ def test_a_rebuild_by_another_process_takes_nothing_away_from_who_is_reading(ope
     two.catch_up(lived().read)
     assert two.view("tree").generation == one.view("tree").generation
     assert two.fingerprints() == lived().fingerprints
+
+
+def test_who_only_reads_looks_for_what_others_did(opened):
+    writer, reader = opened(), opened()
+    writer.catch_up(lived().read, upto=150)
+    assert (reader.position, reader.look(), reader.position) == (0, 150, 150)
+    writer.rebuild(lived().read)
+    writer.rebuild(lived().read)
+
+    assert reader.look() == lived().end
+    assert {n: reader.view(n).generation for n in reader.names()} == {
+        n: writer.view(n).generation for n in writer.names()
+    }
+    assert reader.fingerprints() == lived().fingerprints
+
+
+def test_what_the_tree_counts_is_counted_in_whole_numbers(opened):
+    views = opened()
+    views.catch_up(lived().read)
+    with views.reading() as db:
+        totals = [views.tree.totals(db, row["warning_id"]) for row in views.warnings.page(db, before=None, limit=99)]
+
+    assert any(sum(each.values()) for each in totals)
+    assert {type(count) for each in totals for count in each.values()} == {int}
 
 
 def test_views_that_are_opened_again_go_on_where_they_were(opened):

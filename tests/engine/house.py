@@ -7,6 +7,7 @@ return when a condition holds, and fail when that takes too long.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import tempfile
 import threading
@@ -27,8 +28,13 @@ from domain.shards import ChunkRecorded, Purpose, ShardPlanned
 from domain.stations import SUFFIX, Kind, Node, Scope
 from domain.warnings import Area, ContactCard, Content, Target, Text
 from infra.clock import ManualClock
+from infra.config import DatabaseConfig
+from infra.copying import copy, copy_master_key
 from infra.runtime import Runtime, Stores
+from infra.storage import in_database, in_files
 from notifiers.channel import Delivery, Notifier, Rendered, Result
+from projections.follower import wipe
+from tests.postgres_part import schema_of
 
 NOW = datetime(2026, 7, 1, 8, 0, tzinfo=UTC)
 SMS, EMAIL, WEBPUSH = Channel.SMS, Channel.EMAIL, Channel.WEBPUSH
@@ -289,10 +295,9 @@ async def house(
 ) -> AsyncIterator[House]:
     """Opens and runs the installation in `folder`, which is made where it is empty. `real` channels are no script."""
     clock = clock or ManualClock(NOW)
-    if not (folder / "log.sqlite").exists():
-        shutil.copytree(_template(), folder, dirs_exist_ok=True)
+    database = _furnished(folder)
     notifiers = {channel: Scripted(channel, chunk) for channel in Channel}
-    async with Stores(folder, clock) as stores:
+    async with Stores(folder, clock, database=database) as stores:
         runtime = Runtime(stores, {**notifiers, **(real or {})}, "https://warn.example")
         await runtime.start()
         try:
@@ -304,11 +309,36 @@ async def house(
 @asynccontextmanager
 async def stores(folder: Path, clock: ManualClock | None = None) -> AsyncIterator[Stores]:
     """The same installation with nothing running: views are as of the last `catch_up`."""
-    if not (folder / "log.sqlite").exists():
-        shutil.copytree(_template(), folder, dirs_exist_ok=True)
-    async with Stores(folder, clock or ManualClock(NOW)) as opened:
+    database = _furnished(folder)
+    async with Stores(folder, clock or ManualClock(NOW), database=database) as opened:
         await opened.catch_up()
         yield opened
+
+
+def _furnished(folder: Path) -> DatabaseConfig | None:
+    """Puts the installation into an empty folder or, with FENGHUO_TEST_STORES=postgresql, into a schema of its own."""
+    if os.environ.get("FENGHUO_TEST_STORES") != "postgresql":
+        if not (folder / "log.sqlite").exists():
+            shutil.copytree(_template(), folder, dirs_exist_ok=True)
+        return None
+    config = schema_of(folder)
+    source, target = in_files(_template()), in_database(config)
+    if not target.log.max_notification_id():
+        copy(source, target)
+        copy_master_key(_template(), folder)
+    source.close()
+    target.close()
+    return config
+
+
+def lose_views(folder: Path) -> None:
+    """Deletes the views of an installation that rests."""
+    if os.environ.get("FENGHUO_TEST_STORES") != "postgresql":
+        (folder / "views.sqlite").unlink()
+        return
+    kept = in_database(schema_of(folder))
+    wipe(kept.views)
+    kept.close()
 
 
 @cache

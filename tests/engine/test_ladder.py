@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from house import EMAIL, NOW, PEOPLE, SMS, WEBPUSH, actor, house, personal
+from house import EMAIL, NOW, PEOPLE, SMS, WEBPUSH, actor, house, lose_views, personal
 
 from domain.answers import Answer
 from domain.ladder import LadderStepped, Why
@@ -222,7 +222,7 @@ async def test_a_restart_in_the_middle_neither_forgets_nor_repeats_a_step(tmp_pa
         await h.quiet()
         assert went(h, warning_id, BOTH) == [(SMS, 0), (EMAIL, 1)]
         h.forget_sent()
-    (tmp_path / "views.sqlite").unlink()
+    lose_views(tmp_path)
     async with house(tmp_path, ManualClock(NOW + timedelta(seconds=LIMIT + 1))) as h:
         await h.quiet()
         assert h.sent() == []
@@ -272,7 +272,7 @@ async def test_planning_a_step_again_changes_nothing(tmp_path):
         warning_id = await h.told(Level.RED, target="milan")
         await h.pass_time(seconds=LIMIT)
         before = [r.position for r in h.recorded(PlanMade)], went(h, warning_id, BOTH)
-    (tmp_path / "views.sqlite").unlink()
+    lose_views(tmp_path)
     async with house(tmp_path, ManualClock(NOW + timedelta(seconds=LIMIT))) as h:
         await h.quiet()
         assert ([r.position for r in h.recorded(PlanMade)], went(h, warning_id, BOTH)) == before

@@ -263,7 +263,7 @@ async def town(folder: Path, **settings_: Any) -> AsyncIterator[Town]:
 async def running(folder: Path, settings: Settings, sandbox: Sandbox | None = None) -> AsyncIterator[Town]:
     """A town with other settings; with `sandbox` its providers are those, started by the caller."""
     clock = ManualClock(NOW)
-    async with Stores(folder, clock) as stores, serving(settings, stores) as live:
+    async with Stores(folder, clock, database=settings.database) as stores, serving(settings, stores) as live:
         if sandbox is not None:
             live.sandbox = sandbox
             sandbox.sms.inbound_url = f"{live.url}/callbacks/sms/inbound"

@@ -15,6 +15,7 @@ from domain.grants import GrantRole, TokenKind
 from domain.people import Channel, Person, Role
 from domain.rulepacks import standard
 from domain.stations import SUFFIX, Kind, Node, Scope
+from infra.config import DatabaseConfig
 from infra.runtime import Stores
 
 SETUP = Actor(person_id="system:setup", correlation_id="setup")
@@ -37,6 +38,7 @@ async def install(
     *,
     channels: tuple[Channel, ...] = CHANNELS,
     subscribe: Callable[[], dict[str, Any]] | None = None,
+    database: DatabaseConfig | None = None,
 ) -> Installation:
     """Makes it. `subscribe` gives a browser's subscription; web push needs it."""
     addresses: dict[str, tuple[Channel, str]] = {}
@@ -58,7 +60,7 @@ async def install(
             yield _person(person_id, STATIONS[n % len(STATIONS)], Role.CITIZEN, (channel,)), personal
 
     tokens = tuple(secrets.token_urlsafe(32) for _ in OFFICERS)
-    async with Stores(folder) as stores:
+    async with Stores(folder, database=database) as stores:
         registry = stores.registry
         await registry.register_nodes(tree(), SETUP)
         await registry.adopt_rules(standard(), SETUP)

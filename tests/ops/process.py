@@ -163,13 +163,13 @@ class Serve:
         return status
 
 
-async def fenghuo(*arguments: str, folder: Path, within_s: float = 90.0) -> tuple[int, str, str]:
-    """Runs one command to its end: exit status, standard output, standard error."""
+async def fenghuo(*arguments: str, folder: Path, within_s: float = 90.0, **more: str) -> tuple[int, str, str]:
+    """Runs one command to its end, with `more` settings: exit status, standard output, standard error."""
     process = await asyncio.create_subprocess_exec(
         FENGHUO,
         *arguments,
         cwd=ROOT,
-        env=environment(FENGHUO_DATA_DIR=str(folder)),
+        env=environment(FENGHUO_DATA_DIR=str(folder), **more),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -19,7 +19,7 @@ from tests.ops.locks import ROOT
 from tests.ops.process import environment, fenghuo
 
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-COMING = {"migrate"}  # commands that the page names and that are still to come
+COMING: set[str] = set()
 
 
 async def test_the_backup_of_the_page_restores_to_the_same_log_also_while_it_is_written(tmp_path: Path) -> None:

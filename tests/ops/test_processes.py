@@ -13,7 +13,10 @@ import pytest
 from domain.outcomes import Outcome
 from domain.people import Channel
 from domain.shards import ChunkRecorded
+from infra.config import DatabaseConfig
 from infra.runtime import Stores
+from tests.postgres_part import environment as settings_of
+from tests.postgres_part import schema_of
 
 from .installation import Installation, draft, install
 from .process import Sandbox, Serve, fenghuo, free_port, sandbox
@@ -34,14 +37,16 @@ async def providers() -> AsyncIterator[Sandbox]:
 class Fleet:
     """The processes of one installation; the API's port is known to all of them."""
 
-    def __init__(self, installed: Installation, providers: Sandbox) -> None:
+    def __init__(self, installed: Installation, providers: Sandbox, database: DatabaseConfig | None) -> None:
         self.installed, self.providers = installed, providers
         self.port = free_port()
         self.running: list[Serve] = []
+        self.database = database
 
     async def start(self, role: str, *options: str) -> Serve:
         settings = {
             **self.providers.settings(),
+            **(settings_of(self.database) if self.database else {}),
             "FENGHUO_DATA_DIR": str(self.installed.folder),
             "FENGHUO_PORT": str(self.port),
             "FENGHUO_PUBLIC_URL": f"http://127.0.0.1:{self.port}",
@@ -80,9 +85,19 @@ class Fleet:
     async def total(self, http: aiohttp.ClientSession) -> int:
         return sum(provider["total"] for provider in (await self.providers.stats(http)).values())
 
+    def stores(self) -> Stores:
+        return Stores(self.installed.folder, database=self.database)
+
+    async def sound(self) -> None:
+        """The log verifies, and the views are what a replay of it gives."""
+        more = settings_of(self.database) if self.database else {}
+        for words in (("log", "verify"), ("views", "rebuild")):
+            status, said, wrong = await fenghuo(*words, folder=self.installed.folder, **more)
+            assert status == 0, (words, said, wrong)
+
     async def reached(self, warning_id: str) -> None:
         """Returns once everybody was sent to and all of it is on record."""
-        async with Stores(self.installed.folder) as stores, asyncio.timeout(90):
+        async with self.stores() as stores, asyncio.timeout(90):
             while True:
                 await stores.catch_up()
                 with stores.views.reading() as db:
@@ -93,22 +108,19 @@ class Fleet:
                 await asyncio.sleep(0.05)
 
 
-@pytest.fixture
-async def fleet(tmp_path: Path, providers: Sandbox) -> AsyncIterator[Fleet]:
-    installed = await install(tmp_path / "data", PEOPLE, channels=(Channel.SMS, Channel.EMAIL))
-    made = Fleet(installed, providers)
+@pytest.fixture(params=["files", "postgres"])
+async def fleet(tmp_path: Path, providers: Sandbox, request: pytest.FixtureRequest) -> AsyncIterator[Fleet]:
+    database = None
+    if request.param == "postgres":
+        request.getfixturevalue("postgres")
+        database = schema_of(tmp_path)
+    installed = await install(tmp_path / "data", PEOPLE, channels=(Channel.SMS, Channel.EMAIL), database=database)
+    made = Fleet(installed, providers, database)
     try:
         yield made
     finally:
         await made.stop()
     assert not [line for process in made.running for line in process.said if "Traceback" in line]
-
-
-async def _sound(folder: Path) -> None:
-    """The log verifies, and the views are what a replay of it gives."""
-    for words in (("log", "verify"), ("views", "rebuild")):
-        status, said, wrong = await fenghuo(*words, folder=folder)
-        assert status == 0, (words, said, wrong)
 
 
 async def test_four_roles_share_an_installation_and_each_ends_well(fleet: Fleet) -> None:
@@ -127,7 +139,7 @@ async def test_four_roles_share_an_installation_and_each_ends_well(fleet: Fleet)
                 assert answer.status == 200, await answer.text()
     for process in fleet.running:
         assert await process.stop(ENDED_S) == 0, process.said
-    await _sound(fleet.installed.folder)
+    await fleet.sound()
 
 
 async def test_who_stands_by_takes_over_from_who_was_killed(fleet: Fleet) -> None:
@@ -149,7 +161,7 @@ async def test_who_stands_by_takes_over_from_who_was_killed(fleet: Fleet) -> Non
         assert await fleet.total(http) == 2 * PEOPLE
     for process in fleet.running[2:]:
         assert await process.stop(ENDED_S) == 0, process.said
-    await _sound(fleet.installed.folder)
+    await fleet.sound()
 
 
 async def test_a_worker_that_was_killed_goes_on_where_it_was(fleet: Fleet) -> None:
@@ -164,7 +176,7 @@ async def test_a_worker_that_was_killed_goes_on_where_it_was(fleet: Fleet) -> No
         await fleet.start("work", "--name", "one")
         await fleet.reached(warning_id)
         total = await fleet.total(http)
-    async with Stores(fleet.installed.folder) as stores:
+    async with fleet.stores() as stores:
         rows = [
             row for r in await stores.log.read(0, 100_000) if isinstance(r.event, ChunkRecorded) for row in r.event.rows
         ]
@@ -173,12 +185,16 @@ async def test_a_worker_that_was_killed_goes_on_where_it_was(fleet: Fleet) -> No
     for process in fleet.running:
         if process is not worker:
             assert await process.stop(ENDED_S) == 0, process.said
-    await _sound(fleet.installed.folder)
+    await fleet.sound()
 
 
 async def test_two_workers_of_one_name_are_one_too_many(fleet: Fleet) -> None:
     await fleet.start("work", "--name", "one")
-    settings = {"FENGHUO_DATA_DIR": str(fleet.installed.folder), "FENGHUO_PUBLIC_URL": "http://127.0.0.1:1"}
+    settings = {
+        **(settings_of(fleet.database) if fleet.database else {}),
+        "FENGHUO_DATA_DIR": str(fleet.installed.folder),
+        "FENGHUO_PUBLIC_URL": "http://127.0.0.1:1",
+    }
     other = await Serve.start(settings, "--name", "one", role="work")
     assert await other.wait() == 4
     assert len(other.said) == 1, other.said
