@@ -36,6 +36,10 @@ from infra.engine.queue import ViewContacts, ViewQueue, ViewTexts
 from infra.engine.timekeeper import Timekeeper
 from infra.engine.trials import ReachTests
 from infra.engine.tuner import Tuner
+from infra.kafka.dispatch import Dispatcher
+from infra.kafka.feed import FeedRelay
+from infra.kafka.queue import KafkaQueue
+from infra.kafka.settings import KafkaConfig
 from infra.log.mapper import EventMapper
 from infra.log.proof import Prover
 from infra.log.recorders import sqlite_log
@@ -45,7 +49,7 @@ from notifiers.channel import Notifier
 from notifiers.drill import Count, DrillNotifier
 from notifiers.failover import Providers, providers_of
 from notifiers.links import Links
-from notifiers.worker import Worker
+from notifiers.worker import Queue, Worker
 from projections.follower import Views
 from projections.sqlite import sqlite_views
 
@@ -130,8 +134,12 @@ class Runtime:
         reach_test_days: int = 0,
         drilled: Count = lambda *_: None,
         providers: Providers | None = None,
+        kafka: KafkaConfig | None = None,
     ) -> None:
-        """`reach_test_days`: how often contact points that were not heard of are tested; 0: never by itself."""
+        """`reach_test_days`: how often contact points that were not heard of are tested; 0: never by itself.
+
+        With `kafka` the worker takes its shards from there, and they are announced there; and the log is published.
+        """
         self.stores = stores
         self.providers = providers or providers_of(notifiers.values())
         self._reach_test_days = reach_test_days
@@ -143,9 +151,18 @@ class Runtime:
         }
         self.queue = ViewQueue(stores.views, stores.follower, stores.clock, stores.log.last_recorded_now)
         self.texts = ViewTexts(stores.views, stores.clock)
+        self._kafka_parts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
+        taken_from: Queue = self.queue
+        if kafka is not None:
+            lanes = taken_from = KafkaQueue(kafka, stores.clock)
+            self._kafka_parts = {
+                "lanes": lanes.run,
+                "dispatch": Dispatcher(self.queue, stores.clock, kafka).run,
+                "feed": FeedRelay(stores.log, kafka).run,
+            }
         self.worker = Worker(
             log=stores.log,
-            queue=self.queue,
+            queue=taken_from,
             texts=self.texts,
             contacts=ViewContacts(stores.views),
             vault=stores.vault,
@@ -153,6 +170,7 @@ class Runtime:
             notifiers=self.notifiers,
             clock=stores.clock,
             jitter=random.random,
+            worker_id="embedded" if kafka is None else kafka.named,
         )
         self.poller = Poller(
             stores.feeds, stores.views, stores.follower, stores.clock, random.random, allowed_origins=feed_origins
@@ -178,6 +196,7 @@ class Runtime:
             "prover": stores.prover.run,
             "feeds": self.poller.run,
             "tuner": tuner.run,
+            **self._kafka_parts,
         }
         if self._reach_test_days:
             days, reachability = self._reach_test_days, stores.reachability

@@ -127,6 +127,7 @@ async def serving(settings: Settings, stores: Stores) -> AsyncIterator[Serving]:
                 reach_test_days=pointed.reach_test_days,
                 drilled=wiring.drilled(meters),
                 providers=providers_of(channels.values()),
+                kafka=pointed.kafka,
             )
             app = wiring.application(pointed, stores, runtime, meters)
             config = uvicorn.Config(

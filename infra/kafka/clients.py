@@ -10,7 +10,7 @@ from typing import Any
 import aiokafka
 import aiokafka.abc
 import aiokafka.admin
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, TopicAlreadyExistsError
 from aiokafka.helpers import create_ssl_context
 
 from domain.errors import InvalidInput, Unreachable
@@ -121,6 +121,19 @@ async def consumer(config: KafkaConfig, group: str | None = None, member: str | 
         yield made
 
 
+async def commit(reading: Consumer, offsets: dict[Part, int]) -> bool:
+    """Writes down from where each partition is to be read next; False where one of them is somebody else's by now.
+
+    Raises Unreachable.
+    """
+    with answered():
+        try:
+            await reading.commit(offsets)
+        except (CommitFailedError, IllegalStateError):
+            return False
+    return True
+
+
 async def ensured(config: KafkaConfig, topics: dict[str, dict[str, str]], partitions: int) -> None:
     """Makes the topics (settings by name) that are not there. Raises Unreachable."""
     replicas = config.replication
@@ -140,6 +153,11 @@ async def ensured(config: KafkaConfig, topics: dict[str, dict[str, str]], partit
             for name, code, *said in response.topic_errors:
                 if code not in (0, TAKEN):
                     raise Unreachable("kafka.topic", f"The topic {name} cannot be made: {' '.join(map(str, said))}.")
+            async with asyncio.timeout(config.request_timeout_s):
+                while not set(topics) <= set(await admin.list_topics()):  # noqa: ASYNC110  brokers tell each other
+                    await asyncio.sleep(0.05)
+    except TimeoutError as error:
+        raise Unreachable("kafka.topic", "The topics were made, and the brokers do not know of them.") from error
     finally:
         await admin.close()
 

@@ -27,6 +27,7 @@ from domain.shards import ChunkRecorded, Purpose, ShardPlanned
 from domain.stations import SUFFIX, Kind, Node, Scope
 from domain.warnings import Area, ContactCard, Content, Target, Text
 from infra.clock import ManualClock
+from infra.kafka.settings import KafkaConfig
 from infra.runtime import Runtime, Stores
 from notifiers.channel import Delivery, Notifier, Rendered, Result
 
@@ -285,7 +286,11 @@ class House:
 
 @asynccontextmanager
 async def house(
-    folder: Path, clock: ManualClock | None = None, chunk: int = 100, real: dict[Channel, Notifier] | None = None
+    folder: Path,
+    clock: ManualClock | None = None,
+    chunk: int = 100,
+    real: dict[Channel, Notifier] | None = None,
+    kafka: KafkaConfig | None = None,
 ) -> AsyncIterator[House]:
     """Opens and runs the installation in `folder`, which is made where it is empty. `real` channels are no script."""
     clock = clock or ManualClock(NOW)
@@ -293,7 +298,7 @@ async def house(
         shutil.copytree(_template(), folder, dirs_exist_ok=True)
     notifiers = {channel: Scripted(channel, chunk) for channel in Channel}
     async with Stores(folder, clock) as stores:
-        runtime = Runtime(stores, {**notifiers, **(real or {})}, "https://warn.example")
+        runtime = Runtime(stores, {**notifiers, **(real or {})}, "https://warn.example", kafka=kafka)
         await runtime.start()
         try:
             yield House(stores, runtime, clock, notifiers)

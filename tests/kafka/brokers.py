@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import fcntl
+import logging
 import os
 import shutil
 import socket
@@ -18,6 +19,9 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
 
 VERSION, LOG4J = "4.1.0", "2.24.3"
 SCALA = "2.13"
@@ -203,6 +207,21 @@ class Cluster:
             if time.monotonic() > end:
                 raise TimeoutError("Kafka did not come up")
             time.sleep(0.05)
+
+        asyncio.run(self._first_group())
+
+    async def _first_group(self) -> None:
+        """The first group that is asked for makes the brokers make the topic of groups; until then none is found."""
+        client: Any = AIOKafkaConsumer(bootstrap_servers=self.bootstrap.split(","), group_id="first")
+        logging.disable(logging.ERROR)
+        try:
+            await client.start()
+            client.subscribe(["none"])
+            async with asyncio.timeout(START_S):
+                await client._coordinator.ensure_coordinator_known()
+        finally:
+            logging.disable(logging.NOTSET)
+            await client.stop()
 
     def stop(self) -> None:
         for broker in self.brokers:
