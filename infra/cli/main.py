@@ -16,6 +16,7 @@ from domain.errors import FenghuoError
 from infra.cli import (
     audience,
     cap,
+    dead,
     demo,
     drill,
     feed,
@@ -60,6 +61,7 @@ app.add_typer(cap.app, name="cap")
 app.add_typer(warning.app, name="warning")
 app.add_typer(feed.app, name="feed")
 app.add_typer(rate.app, name="rate")
+app.add_typer(dead.app, name="dead")
 app.add_typer(log.log_app, name="log")
 app.add_typer(log.views_app, name="views")
 app.add_typer(registry.hierarchy_app, name="hierarchy")

@@ -126,11 +126,19 @@ async def commit(reading: Consumer, offsets: dict[Part, int]) -> bool:
 
     Raises Unreachable.
     """
-    with answered():
-        try:
-            await reading.commit(offsets)
-        except (CommitFailedError, IllegalStateError):
-            return False
+    # Who is cancelled here waits for the answer a moment longer: else the client ends with an error that nobody reads.
+    asking = asyncio.create_task(reading.commit(offsets))
+    try:
+        with answered():
+            try:
+                await asyncio.shield(asking)
+            except (CommitFailedError, IllegalStateError):
+                return False
+    except asyncio.CancelledError:
+        await asyncio.wait([asking], timeout=STOP_S)
+        if asking.done() and not asking.cancelled():
+            asking.exception()
+        raise
     return True
 
 

@@ -89,6 +89,7 @@ def meant(caplog: pytest.LogCaptureFixture) -> Iterator[Meant]:
     with structlog.testing.capture_logs() as lines:
         yield found
     ours = [line for line in lines if line["log_level"] in ("error", "critical") and line["event"] not in found.events]
-    others = [r.getMessage() for r in caplog.get_records("call") if r.levelno >= logging.ERROR]
+    # The client library calls an error whatever makes it ask again; what comes of it for us, our own lines say.
+    others = [r for r in caplog.get_records("call") if r.levelno >= logging.ERROR and not r.name.startswith("aiokafka")]
     assert ours == [], ours
-    assert found.brokers_fail or others == []
+    assert [r.getMessage() for r in others] == []

@@ -38,7 +38,7 @@ ORIGIN = Origin(actor="system:planner", correlation_id="fleet")
 
 
 class Sink:
-    """What all channels of all workers handed over, as (shard, index). `slow_s`: how long a provider takes to answer."""
+    """What all channels of all workers handed over, as (shard, index). `slow_s`: how long a provider takes."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, int]] = []
@@ -206,7 +206,9 @@ class Fleet:
             after = batch[-1].position
             for r in batch:
                 if isinstance(r.event, ChunkRecorded):
-                    found.update((r.event.shard_id, row.index) for row in r.event.rows if row.outcome is Outcome.UNKNOWN)
+                    found.update(
+                        (r.event.shard_id, row.index) for row in r.event.rows if row.outcome is Outcome.UNKNOWN
+                    )
         return found
 
     def fair(self, shard_ids: Sequence[str]) -> None:

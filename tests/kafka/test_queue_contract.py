@@ -1,4 +1,4 @@
-"""What every queue owes the workers, on the table and on Kafka: nothing lost, nothing sent twice unseen, lanes in order."""
+"""What every queue owes the workers, on the table and on Kafka: nothing lost, nor sent twice unseen, lanes in order."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def test_a_worker_that_wakes_after_its_lease_undoes_nothing(tmp_path, queu
             one.queue.commit = _asleep  # type: ignore[method-assign]
             for part in one._parts[:1]:
                 part.cancel()
-        await until(lambda: {found for found in f.sink.by.get("two", [])} == set(planned), seconds=40)
+        await until(lambda: set(f.sink.by.get("two", [])) == set(planned), seconds=40)
         one.line.answer()
         await f.all_done(planned)
         f.fair(planned)
