@@ -170,10 +170,9 @@ async def ensured(config: KafkaConfig, topics: dict[str, dict[str, str]], partit
         await admin.close()
 
 
-async def whole(config: KafkaConfig, topic: str) -> list[Any]:
-    """Every message of a topic as it is now, each partition from its beginning; none where there is no such topic.
-
-    Raises Unreachable.
+async def whole(config: KafkaConfig, topic: str, last: int | None = None) -> list[Any]:
+    """Every message of a topic as it is now, each partition from its beginning, or the `last` of each; none where there
+    is no such topic. Raises Unreachable.
     """
     parts = await parts_of(config, topic)
     found: list[Any] = []
@@ -185,7 +184,7 @@ async def whole(config: KafkaConfig, topic: str) -> list[Any]:
             begins: dict[Part, int] = await reading.beginning_offsets(parts)
             reading.assign(parts)
             for part in parts:
-                reading.seek(part, begins[part])
+                reading.seek(part, begins[part] if last is None else max(begins[part], ends[part] - last))
             left = {part for part in parts if ends[part] > begins[part]}
             while left:
                 for part, records in (await reading.getmany(timeout_ms=200)).items():

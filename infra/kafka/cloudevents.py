@@ -122,6 +122,20 @@ def _spent(spent: tuple[Spent, ...]) -> list[dict[str, Any]]:
     return [{"provider": s.provider, "segments": s.segments, "cost": s.cost} for s in spent]
 
 
+def _whole(value: Any) -> Any:
+    """With every field of every struct in it, the usual values, too: a reader knows no defaults."""
+    if isinstance(value, msgspec.Struct):
+        config = value.__struct_config__
+        tag = {} if config.tag is None or config.tag_field is None else {config.tag_field: config.tag}
+        names = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
+        return tag | {written: _whole(getattr(value, name)) for written, name in names}
+    if isinstance(value, tuple | list | frozenset | set):
+        return [_whole(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _whole(one) for key, one in value.items()}
+    return value
+
+
 # Those of the log's structs that are stored as arrays have names here: a reader should not count places.
 _named: dict[type, Callable[[Any], Any]] = {Row: _rows, Spent: _spent}
 
@@ -141,13 +155,18 @@ def inner_types(hint: Any) -> set[Any]:
     return found
 
 
+def _shortened(one: Any) -> bool:
+    return isinstance(one, type) and issubclass(one, msgspec.Struct) and one.__struct_config__.omit_defaults
+
+
 def _public_fields(cls: type[Event]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
     hints = get_type_hints(cls)
     found: list[tuple[str, Callable[[Any], Any]]] = []
     for name in cls.__struct_fields__:
         types = inner_types(hints[name])
         if not types & {Private, Sealed}:
-            found.append((name, next((convert for cls, convert in _named.items() if cls in types), _same)))
+            plain = _whole if any(_shortened(one) for one in types) else _same
+            found.append((name, next((convert for cls, convert in _named.items() if cls in types), plain)))
     return tuple(found)
 
 

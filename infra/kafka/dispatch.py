@@ -69,7 +69,8 @@ class Dispatcher:
     async def _dispatch(self) -> None:
         config = self._config
         await ensured(config, {config.lane(lane): DAY for lane in LANES}, config.partitions)
-        await self._dead.loaded.wait()
+        # Announcing what was laid aside is no harm, and no reason to keep a warning back.
+        await first_of(self._dead.loaded.wait(), timeout_s=config.request_timeout_s)
         async with producer(config) as sending:
             while True:
                 now = self._clock.now()

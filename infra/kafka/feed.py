@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from domain.errors import FenghuoError, Refused
-from infra.kafka.clients import Producer, answered, ensured, producer, whole
+from infra.kafka.clients import LARGEST, Producer, answered, ensured, producer, whole
 from infra.kafka.cloudevents import HEADERS, encoded
 from infra.kafka.settings import KafkaConfig
 from infra.log.store import EventLog
@@ -23,8 +23,8 @@ _log = structlog.get_logger("fenghuo.feed")
 
 LONGEST_BACKOFF_S = 15.0
 FIRST_BACKOFF_S = 0.2
-FOREVER = {"cleanup.policy": "delete", "retention.ms": "-1"}
-LATEST = {"cleanup.policy": "compact"}
+FOREVER = {"cleanup.policy": "delete", "retention.ms": "-1", "max.message.bytes": str(LARGEST)}
+LATEST = {"cleanup.policy": "compact", "segment.ms": str(3600 * 1000)}
 KEY = b"feed"
 
 
@@ -100,5 +100,5 @@ class FeedRelay:
 
 async def reached(config: KafkaConfig) -> int:
     """How far the feed has come, as the last relay wrote it down; 0 where none did. Raises Unreachable."""
-    found = await whole(config, config.feed_position)
+    found = await whole(config, config.feed_position, last=1)  # compaction never takes the last one
     return msgspec.json.decode(found[-1].value, type=Reached).position if found else 0

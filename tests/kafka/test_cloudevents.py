@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.events import Event, Metadata, Recorded, known_topics, topic_of
+from domain.feeds import Feed, FeedAdded, FeedItemsTaken, Form, Taken, Verdict
 from domain.outcomes import Outcome, Reason, Row
 from domain.private import Private, Sealed
 from domain.shards import ChunkRecorded, Spent
@@ -100,6 +101,26 @@ def test_all_that_is_not_personal_is_there(event):
     personal_fields = {name for name in hints if Sealed in inner_types(hints[name])}
     withheld = {path for path in WITHHELD.get(topic, ()) if "." not in path}
     assert public(event).keys() == set(type(event).__struct_fields__) - personal_fields - withheld
+
+
+def _as_it_was(cls: type[Event]) -> bool:
+    types = {t for hint in get_type_hints(cls).values() for t in inner_types(hint)}
+    return topic_of(cls) not in WITHHELD and not types & {Sealed, Row, Spent}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.one_of(*(values(cls) for cls in known_topics().values() if _as_it_was(cls))))
+def test_what_is_published_reads_back_as_the_event_that_it_was(event):
+    _, value = encoded(Recorded("stream-1", 3, META, event, 7), "urn:test")
+    assert msgspec.convert(json.loads(value)["data"], type(event)) == event
+
+
+def test_no_field_is_left_out_for_having_its_usual_value():
+    feed = Feed(feed_id="f", url="https://a.example", form=Form.CAP, node_id="office", title="t")
+    data = public(FeedAdded(feed=feed, added_by="admin"))
+    assert data["feed"].keys() == set(Feed.__struct_fields__) - {"url", "mapping"}
+    taken = public(FeedItemsTaken(feed_id="f", items=(Taken(key="k", fingerprint="p", verdict=Verdict.DRAFTED),)))
+    assert taken["items"][0].keys() == set(Taken.__struct_fields__)
 
 
 @pytest.mark.parametrize("topic", sorted(known_topics()))
