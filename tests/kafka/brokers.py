@@ -105,7 +105,8 @@ class Broker:
         self._folder.mkdir()
         named = self._folder / "server.properties"
         named.write_text(properties)
-        command = [*self._java("kafka.tools.StorageTool"), "format", "-t", self._cluster.cluster_id, "-c", str(named)]
+        command = [*self._java("kafka.tools.StorageTool"), "format", f"--cluster-id={self._cluster.cluster_id}"]
+        command += ["--config", str(named)]
         with (self._folder / "out").open("ab") as out:
             return subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
 
