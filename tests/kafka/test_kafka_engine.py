@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
+
 from domain.outcomes import Outcome
 from domain.rulepacks import Level
 from domain.shards import Purpose
+from infra.kafka.settings import KafkaConfig
 from tests.engine.house import MILAN, SMS, actor, house
+
+
+@pytest.fixture(name="kafka")
+def _named(kafka: KafkaConfig) -> KafkaConfig:
+    """The worker has the name by which the house knows what is under way."""
+    return kafka.model_copy(update={"member": "embedded"})
 
 
 async def test_everybody_is_told_once(tmp_path, kafka):
