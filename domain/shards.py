@@ -157,11 +157,14 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def lease(state: Shard | None, *, worker: str, now: datetime, until: datetime) -> list[Event]:
-    """Takes the shard for `worker`. Refused while another worker's lease runs, or when nothing is left to do."""
+    """Takes the shard for `worker`. Refused when nothing is left to do, or while another worker's lease runs and
+    something of it is under way: who leaves nothing open is done with it, and a retry is for whoever comes first.
+    """
     shard = _existing(state)
     if shard.finished:
         raise Refused("shard.finished", "Nothing is left to do.")
-    if shard.worker not in ("", worker) and shard.leased_until is not None and now < shard.leased_until:
+    held = shard.open and shard.leased_until is not None and now < shard.leased_until
+    if held and shard.worker != worker:
         raise Refused("shard.leased", "Another worker holds this shard.")
     return [ShardLeased(shard_id=shard.plan.shard_id, worker=worker, until=until)]
 

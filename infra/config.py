@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from domain.errors import InvalidInput
 from domain.rates import FASTEST, LARGEST_BURST, SLOWEST
+from infra.kafka.settings import KafkaConfig
 from infra.logs import Level
 from notifiers.prices import Prices
 
@@ -192,6 +193,7 @@ class Settings(BaseSettings):
     webhook: WebhookConfig = WebhookConfig()
     chat: ChatConfig | None = None
     aliyun: AliyunConfig | None = None
+    kafka: KafkaConfig | None = None
 
     @property
     def database(self) -> DatabaseConfig | None:

@@ -37,6 +37,10 @@ from infra.engine.queue import ViewContacts, ViewQueue, ViewTexts
 from infra.engine.timekeeper import Timekeeper
 from infra.engine.trials import ReachTests
 from infra.engine.tuner import Tuner
+from infra.kafka.dispatch import Dispatcher
+from infra.kafka.feed import FeedRelay
+from infra.kafka.queue import KafkaQueue
+from infra.kafka.settings import KafkaConfig
 from infra.locks import Lock, Part, alone, supervised
 from infra.log.mapper import EventMapper
 from infra.log.proof import Prover
@@ -144,13 +148,17 @@ class Runtime:
         reach_test_days: int = 0,
         drilled: Count = lambda *_: None,
         providers: Providers | None = None,
+        kafka: KafkaConfig | None = None,
         *,
         role: Role = Role.ALL,
         lanes: Collection[Lane] = LANES,
         worker: str = "embedded",
     ) -> None:
         """`reach_test_days`: how often contact points that were not heard of are tested; 0: never by itself.
-        `lanes` are those that are sent here. `worker`: its name in leases; after a restart it goes on with its own."""
+        `lanes` are those that are sent here. `worker`: its name in leases; after a restart it goes on with its own.
+
+        With `kafka` shards are announced and taken there, and the log is published.
+        """
         self.stores = stores
         self.role = role
         self.providers = providers or providers_of(notifiers.values())
@@ -163,9 +171,17 @@ class Runtime:
         }
         self.queue = ViewQueue(stores.views, stores.follower, stores.clock, stores.log.last_recorded_now, lanes)
         self.texts = ViewTexts(stores.views, stores.clock)
+        self._taken_from: ViewQueue | KafkaQueue = self.queue
+        self._announcing: dict[str, Part] = {}
+        if kafka is not None:
+            self._taken_from = KafkaQueue(kafka.model_copy(update={"member": worker}), stores.clock, tuple(lanes))
+            self._announcing = {
+                "dispatch": Dispatcher(self.queue, stores.clock, kafka).run,
+                "feed": FeedRelay(stores.log, kafka).run,
+            }
         self.worker = Worker(
             log=stores.log,
-            queue=self.queue,
+            queue=self._taken_from,
             texts=self.texts,
             contacts=ViewContacts(stores.views),
             vault=stores.vault,
@@ -200,6 +216,8 @@ class Runtime:
             tuner = Tuner(stores.views, stores.follower, self.providers)
             tuner.restore(stores.clock.now())
             parts |= {"worker": self.worker.run, "tuner": tuner.run}
+            if isinstance(self._taken_from, KafkaQueue):
+                parts["lanes"] = self._taken_from.run
         if alone_here:
             parts |= self._folding() | self._planning()
         else:
@@ -215,13 +233,15 @@ class Runtime:
 
     def _planning(self) -> dict[str, Part]:
         stores = self.stores
-        offer = self.queue.offer if self.role.sends else lambda _: None
+        # Whoever takes from the table here hears of shards at once: the worker, or who announces them.
+        offer = self.queue.offer if self.role.sends or self._announcing else lambda _: None
         planner = Planner(stores.log, stores.views, stores.follower, stores.clock, stores.vault, offer)
         parts: dict[str, Part] = {
             "timekeeper": self.timekeeper.run,
             "planner": planner.run,
             "ladder": self.ladder.run,
             "feeds": self.poller.run,
+            **self._announcing,
         }
         if self._reach_test_days:
             tests = ReachTests(stores.reachability, stores.views, stores.follower, stores.clock, self._reach_test_days)

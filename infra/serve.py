@@ -148,6 +148,7 @@ async def serving(
                 role=role,
                 lanes=lanes,
                 worker=worker,
+                kafka=pointed.kafka,
             )
             app = wiring.application(pointed, stores, runtime, meters)
             config = uvicorn.Config(

@@ -61,6 +61,9 @@ class Queue(Protocol):
     async def wait(self, now: datetime) -> None:
         """Returns when there may be more to take."""
 
+    def done(self, waiting: Waiting, fault: Exception | None) -> None:
+        """Nobody works any more at what was taken: what became of it is durable, or a fault kept it from that."""
+
 
 class Worker:
     """Runs until cancelled or drained. `jitter()` gives numbers from 0 to 1 for the spread of retries."""
@@ -108,10 +111,11 @@ class Worker:
                 if found.shard_id in self._active or held[kind] >= self._slots:
                     continue
                 if found.position < self._written.get(found.shard_id, 0):
+                    self._queue.done(found, None)
                     continue  # what is left of it, the queue is about to say
                 held[kind] += 1
                 started += 1
-                self._start(found.shard_id, kind, found.stale)
+                self._start(found, kind)
             if not started:
                 await self._pause(now)
 
@@ -129,8 +133,9 @@ class Worker:
     async def _pause(self, now: datetime) -> None:
         await first_of(self._queue.wait(now), self._freed.wait())
 
-    def _start(self, shard_id: str, kind: tuple[Lane, Channel], stale: bool) -> None:
-        task = asyncio.create_task(self._guarded(shard_id, stale), name=f"shard-{shard_id}")
+    def _start(self, found: Waiting, kind: tuple[Lane, Channel]) -> None:
+        shard_id = found.shard_id
+        task = asyncio.create_task(self._guarded(found), name=f"shard-{shard_id}")
         self._active[shard_id] = (task, kind)
 
         def ended(_: asyncio.Task[None]) -> None:
@@ -139,18 +144,22 @@ class Worker:
 
         task.add_done_callback(ended)
 
-    async def _guarded(self, shard_id: str, stale: bool) -> None:
+    async def _guarded(self, found: Waiting) -> None:
+        fault: Exception | None = None
         structlog.contextvars.bind_contextvars(correlation_id=self.origin.correlation_id)  # of this task alone
         try:
-            await self.drive(shard_id, stale=stale)
+            await self.drive(found.shard_id, stale=found.stale)
         except Refused:
             await asyncio.sleep(BEHIND_S)  # finished, stopped or held by another worker
         except FenghuoError as error:
-            _log.error("shard_failed", shard_id=shard_id, code=error.code)
+            fault = error
+            _log.error("shard_failed", shard_id=found.shard_id, code=error.code)
             await asyncio.sleep(1)  # it stays in the queue; this keeps a lasting fault from spinning
-        except Exception:
-            _log.exception("shard_failed", shard_id=shard_id)
+        except Exception as error:
+            fault = error
+            _log.exception("shard_failed", shard_id=found.shard_id)
             await asyncio.sleep(1)
+        self._queue.done(found, fault)
 
     # One shard -------------------------------------------------------------------------------------------------------
 

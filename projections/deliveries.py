@@ -186,7 +186,7 @@ class Deliveries(Projection):
     # Reading ---------------------------------------------------------------------------------------------------------
 
     def queue(self, db: Connection, now: datetime, worker: str, limit: int, stale: int = 0) -> list[dict[str, Any]]:
-        """Shards that have something to send now and that nobody else holds: highest lane first, oldest first.
+        """Shards that have something to send now and that nobody else is at: highest lane first, oldest first.
 
         Of each lane and channel at most `limit`, so that what waits for one channel does not hide the others. What was
         written up to the position `stale` is due whatever it says.
@@ -197,7 +197,7 @@ class Deliveries(Projection):
             select(s.shard_id, s.lane, s.channel, s.position, s.planned_position, place)
             .where(
                 or_(s.status.in_((PLANNED, "leased")), and_(s.status == STOPPED, s.open > 0)),
-                or_(s.leased_until.is_(None), s.worker == worker, s.leased_until < now),
+                or_(s.open == 0, s.leased_until.is_(None), s.worker == worker, s.leased_until < now),
                 or_(s.next_due.is_(None), s.next_due <= now, s.position <= stale),
             )
             .subquery()

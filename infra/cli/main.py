@@ -18,6 +18,7 @@ from infra.cli import (
     canary,
     cap,
     database,
+    dead,
     demo,
     drill,
     feed,
@@ -63,6 +64,7 @@ app.add_typer(cap.app, name="cap")
 app.add_typer(warning.app, name="warning")
 app.add_typer(feed.app, name="feed")
 app.add_typer(rate.app, name="rate")
+app.add_typer(dead.app, name="dead")
 app.add_typer(log.log_app, name="log")
 app.add_typer(log.views_app, name="views")
 app.add_typer(registry.hierarchy_app, name="hierarchy")

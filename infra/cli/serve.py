@@ -44,7 +44,7 @@ def everything(
         log_level=log_level, data_dir=data_dir, host=host, port=port, public_url=public_url, sandbox=sandbox
     )
     # On a database several of these may run, and each worker needs a name of its own.
-    worker = socket.gethostname() if settings.database else "embedded"
+    worker = settings.kafka.named if settings.kafka else socket.gethostname() if settings.database else "embedded"
     run_loop(_run(settings, Role.ALL, worker=worker))
 
 
@@ -78,12 +78,12 @@ def work(
     log_level: LogLevel = None,
 ) -> None:
     """Sends what was planned. As many as wanted, each with a name of its own: what it began it goes on with."""
-    lanes = tuple(lane or LANES)
-    worker = name or "-".join([socket.gethostname(), *(one.value for one in lane or ())])
+    settings = _settings(data_dir=data_dir, public_url=public_url, log_level=log_level)
+    member = settings.kafka.member if settings.kafka else ""
+    worker = name or member or "-".join([socket.gethostname(), *(one.value for one in lane or ())])
     if not NAME.fullmatch(worker):
         raise InvalidInput("work.name", "A worker's name has up to 63 letters, digits, dots and dashes.", "Use --name.")
-    settings = _settings(data_dir=data_dir, public_url=public_url, log_level=log_level)
-    run_loop(_run(settings, Role.WORK, lanes, worker))
+    run_loop(_run(settings, Role.WORK, tuple(lane or LANES), worker))
 
 
 def _settings(*, sandbox: bool = False, **flags: object) -> Settings:

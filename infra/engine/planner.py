@@ -19,7 +19,7 @@ from api.audience import Asked
 from api.told import Meant, Pages, at_relay, at_release, exactly, holders, left_out
 from domain import planning, relays, shards
 from domain.errors import FenghuoError, Refused, VersionConflict
-from domain.events import Event
+from domain.events import Event, Recorded
 from domain.ids import derived, plan_stream, relay_stream, shard_stream
 from domain.people import STAFF, Channel
 from domain.planning import PlanMade, Told
@@ -56,7 +56,7 @@ class Planner:
         follower: Follower,
         clock: Clock,
         vault: Vault,
-        offer: Callable[[Sequence[ShardPlanned]], None] = lambda _: None,
+        offer: Callable[[Sequence[Recorded]], None] = lambda _: None,
     ) -> None:
         self._log = log
         self._offer = offer
@@ -157,8 +157,8 @@ class Planner:
         if not appends:
             return True
         try:
-            await self._log.append(appends, origin)
-            self._offer([event for append in appends for event in append.events if isinstance(event, ShardPlanned)])
+            recorded = await self._log.append(appends, origin)
+            self._offer([r for r in recorded if isinstance(r.event, ShardPlanned)])
             return True
         except VersionConflict:
             for one in appends:  # a plan that was cut off: write what is missing

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from domain.errors import NotFound
+from domain.events import Recorded
 from domain.people import Channel
 from domain.ports import Clock
 from domain.private import Sealed
@@ -53,10 +54,15 @@ class ViewQueue:
         self._offered: deque[Waiting] = deque()
         self._offer = asyncio.Event()
 
-    def offer(self, plans: Sequence[ShardPlanned]) -> None:
+    def offer(self, planned: Sequence[Recorded]) -> None:
         """Shards that are durable and not in the view yet. What is not taken at once comes by way of the view."""
-        self._offered.extend(Waiting(plan.shard_id, plan.lane, plan.channel, 0) for plan in plans)
+        for recorded in planned:
+            if isinstance(plan := recorded.event, ShardPlanned):
+                self._offered.append(Waiting(plan.shard_id, plan.lane, plan.channel, recorded.position))
         self._offer.set()
+
+    def done(self, waiting: Waiting, fault: Exception | None) -> None:
+        """Nothing is to be noted: what became of the shard is in the log, and so in the view."""
 
     def take(self, now: datetime, worker: str, limit: int) -> list[Waiting]:
         self._offer.clear()

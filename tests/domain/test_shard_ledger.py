@@ -72,15 +72,23 @@ def test_a_worker_leases_the_shard():
 
 def test_a_lease_keeps_others_out_until_it_ends():
     def lease(worker, now):
-        return shards.lease(shard(LEASED), worker=worker, now=now, until=now + timedelta(seconds=300))
+        held = shard(LEASED, intended(0))
+        return shards.lease(held, worker=worker, now=now, until=now + timedelta(seconds=300))
 
     assert code_of(Refused, lambda: lease("two", LATER - timedelta(seconds=1))) == "shard.leased"
     assert [event.worker for event in lease("two", LATER)] == ["two"]
     assert [event.worker for event in lease("one", NOW)] == ["one"]
 
 
+def test_a_lease_keeps_nobody_out_once_nothing_is_under_way():
+    resting = shard(LEASED, intended(0, 1, 2), recorded(sent(0), sent(1), deferred(2)))
+    (leased,) = shards.lease(resting, worker="two", now=NOW + timedelta(seconds=2), until=LATER)
+    assert leased.worker == "two"
+
+
 def test_the_second_holder_keeps_the_first_one_out():
-    state = shard(LEASED, ShardLeased(shard_id="s1", worker="two", until=LATER + timedelta(seconds=300)))
+    second = ShardLeased(shard_id="s1", worker="two", until=LATER + timedelta(seconds=300))
+    state = shard(LEASED, intended(0), second)
 
     assert (
         code_of(Refused, lambda: shards.lease(state, worker="one", now=LATER, until=LATER + timedelta(seconds=9)))

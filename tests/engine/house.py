@@ -30,6 +30,7 @@ from domain.warnings import Area, ContactCard, Content, Target, Text
 from infra.clock import ManualClock
 from infra.config import DatabaseConfig
 from infra.copying import copy, copy_master_key
+from infra.kafka.settings import KafkaConfig
 from infra.runtime import Runtime, Stores
 from infra.storage import in_database, in_files
 from notifiers.channel import Delivery, Notifier, Rendered, Result
@@ -291,14 +292,18 @@ class House:
 
 @asynccontextmanager
 async def house(
-    folder: Path, clock: ManualClock | None = None, chunk: int = 100, real: dict[Channel, Notifier] | None = None
+    folder: Path,
+    clock: ManualClock | None = None,
+    chunk: int = 100,
+    real: dict[Channel, Notifier] | None = None,
+    kafka: KafkaConfig | None = None,
 ) -> AsyncIterator[House]:
     """Opens and runs the installation in `folder`, which is made where it is empty. `real` channels are no script."""
     clock = clock or ManualClock(NOW)
     database = _furnished(folder)
     notifiers = {channel: Scripted(channel, chunk) for channel in Channel}
     async with Stores(folder, clock, database=database) as stores:
-        runtime = Runtime(stores, {**notifiers, **(real or {})}, "https://warn.example")
+        runtime = Runtime(stores, {**notifiers, **(real or {})}, "https://warn.example", kafka=kafka)
         await runtime.start()
         try:
             yield House(stores, runtime, clock, notifiers)

@@ -34,7 +34,7 @@ ROOT_COMMAND = typer.main.get_command(app)
 
 # What these files use and this program does not have yet. From the day on which it does, it is held to how they use it.
 COMING_COMMANDS: set[str] = set()
-COMING_SETTINGS = {"kafka"}
+COMING_SETTINGS: set[str] = set()
 SAMPLE = {"FENGHUO_DATABASE_URL": "postgresql://fenghuo:secret@postgres:5432/fenghuo", "FENGHUO_EMAIL__PASSWORD": "x"}
 
 

@@ -1,0 +1,100 @@
+"""Dead letters: messages that nobody could read, and shards that failed again and again for no reason that is known.
+
+They lie in a compacted topic of one partition by their id; an empty message takes one back. While a shard lies here
+it is not announced to workers, unless something new happens to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+
+from domain.errors import FenghuoError, NotFound
+from infra.kafka.clients import answered, consumer, ensured, parts_of, producer, whole
+from infra.kafka.messages import Due, Letter, encode, read_due, read_letter
+from infra.kafka.settings import KafkaConfig
+
+_log = structlog.get_logger("fenghuo.dead")
+
+COMPACT = {"cleanup.policy": "compact"}
+AGAIN_S = 2.0
+
+
+async def letters(config: KafkaConfig) -> list[Letter]:
+    """What lies here, oldest first. Raises Unreachable."""
+    found: dict[str, Letter] = {}
+    for record in await whole(config, config.dead):
+        _take(found, record.key, record.value)
+    return sorted(found.values(), key=lambda letter: letter.at)
+
+
+async def redrive(config: KafkaConfig, letter_ids: Sequence[str] | None = None) -> list[Letter]:
+    """Sends letters (None: all) to their lanes again, their failures forgotten, and takes them from here.
+
+    Raises NotFound for an id that is not here, and Unreachable.
+    """
+    there = {letter.letter_id: letter for letter in await letters(config)}
+    chosen = list(there) if letter_ids is None else list(dict.fromkeys(letter_ids))
+    if unknown := [letter_id for letter_id in chosen if letter_id not in there]:
+        raise NotFound("dead.unknown", f"There is no dead letter {unknown[0]}.", "See them: fenghuo dead list")
+    if not chosen:
+        return []
+    async with producer(config) as sending:
+        with answered():
+            for letter in (there[letter_id] for letter_id in chosen):
+                body = letter.body
+                if letter.shard_id:
+                    body = encode(msgspec.structs.replace(read_due(body), failures=0))
+                key = (letter.shard_id or letter.letter_id).encode()
+                await sending.send_and_wait(config.lane(letter.lane), body, key=key)
+                await sending.send_and_wait(config.dead, None, key=letter.letter_id.encode())
+    return [there[letter_id] for letter_id in chosen]
+
+
+class DeadWatch:
+    """Knows what lies here while it runs. `loaded` is set once it has read it for the first time."""
+
+    def __init__(self, config: KafkaConfig) -> None:
+        self._config = config
+        self._letters: dict[str, Letter] = {}
+        self.loaded = asyncio.Event()
+
+    def holds(self, due: Due) -> bool:
+        """Whether this shard lies here and nothing has happened to it since."""
+        letter = self._letters.get(due.shard_id)
+        return letter is not None and due.position <= letter.position
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self._follow()
+            except FenghuoError as error:
+                _log.error("dead_letters_unread", code=error.code, said=str(error))
+            await asyncio.sleep(AGAIN_S)
+
+    async def _follow(self) -> None:
+        config = self._config
+        await ensured(config, {config.dead: COMPACT}, 1)
+        parts = await parts_of(config, config.dead)
+        async with consumer(config) as reading:
+            with answered():
+                ends = await reading.end_offsets(parts)
+                reading.assign(parts)
+                await reading.seek_to_beginning(*parts)
+                while True:
+                    if all([await reading.position(part) >= ends[part] for part in parts]):
+                        self.loaded.set()
+                    for records in (await reading.getmany(timeout_ms=500)).values():
+                        for record in records:
+                            _take(self._letters, record.key, record.value)
+
+
+def _take(found: dict[str, Letter], key: bytes, value: bytes | None) -> None:
+    if value is None:
+        found.pop(key.decode(), None)
+    else:
+        letter = read_letter(value)
+        found[letter.letter_id] = letter

@@ -1,0 +1,104 @@
+"""The feed: every event of the log, published to one topic in the log's order, keyed by stream. See docs/feed.md.
+
+How far it has come is itself a message, in a compacted topic beside the feed, written once the events before it are
+acknowledged by all replicas in step. It lies there, and in no table of ours, so that it shares the feed's fate: it
+survives the views being deleted, another machine takes over with nothing but the log, and where the brokers lost
+everything the feed begins again at the first event instead of leaving a hole that nobody sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import structlog
+
+from domain.errors import FenghuoError, Refused
+from infra.kafka.clients import LARGEST, Producer, answered, ensured, producer, whole
+from infra.kafka.cloudevents import HEADERS, encoded
+from infra.kafka.settings import KafkaConfig
+from infra.log.store import EventLog
+
+_log = structlog.get_logger("fenghuo.feed")
+
+LONGEST_BACKOFF_S = 15.0
+FIRST_BACKOFF_S = 0.2
+FOREVER = {"cleanup.policy": "delete", "retention.ms": "-1", "max.message.bytes": str(LARGEST)}
+LATEST = {"cleanup.policy": "compact", "segment.ms": str(3600 * 1000)}
+KEY = b"feed"
+
+
+class Reached(msgspec.Struct, frozen=True):
+    """How far the feed has come: the position of the last event that is acknowledged."""
+
+    position: int
+
+
+class FeedRelay:
+    """Publishes until cancelled. `published` is the position up to which the feed is known to be whole.
+
+    After a crash it repeats what it had sent since it last wrote down its position: a batch at most. Two of them at the
+    same time publish everything twice, under the same ids.
+    """
+
+    def __init__(self, log: EventLog, config: KafkaConfig) -> None:
+        self._log = log
+        self._config = config
+        self._source = config.source or f"urn:fenghuo:{config.topic_prefix}"
+        self.published = 0
+
+    async def run(self) -> None:
+        backoff = FIRST_BACKOFF_S
+        while True:
+            before = self.published
+            try:
+                await self._publish()
+            except FenghuoError as error:
+                if self.published > before:
+                    backoff = FIRST_BACKOFF_S
+                _log.error("feed_stopped", code=error.code, said=str(error), position=self.published)
+            await asyncio.sleep(backoff)
+            backoff = min(backoff * 2, LONGEST_BACKOFF_S)
+
+    async def _publish(self) -> None:
+        config = self._config
+        await ensured(config, {config.feed: FOREVER}, config.partitions)
+        await ensured(config, {config.feed_position: LATEST}, 1)
+        self.published = await reached(config)
+        end = await self._log.last_position()
+        if self.published > end:
+            raise Refused(
+                "feed.ahead",
+                f"The feed stands at {self.published} and the log ends at {end}: another log was published there.",
+                "Give this one a kafka.topic_prefix of its own.",
+            )
+        # A new one after each fault: what the old one still held is refused by the brokers once a batch before it is
+        # missing, so that no event can overtake an earlier one of its stream.
+        async with producer(config) as sending:
+            while True:
+                growth = self._log.growth()
+                if not await self._batch(sending):
+                    await growth.wait()
+
+    async def _batch(self, sending: Producer) -> bool:
+        config = self._config
+        batch = await self._log.read(self.published, config.batch)
+        if not batch:
+            return False
+        with answered():
+            taken = []
+            for recorded in batch:
+                key, value = encoded(recorded, self._source)
+                at = int(recorded.metadata.recorded_at.timestamp() * 1000)
+                taken.append(await sending.send(config.feed, value, key=key, headers=HEADERS, timestamp_ms=at))
+            await asyncio.gather(*taken)
+            position = batch[-1].position
+            await sending.send_and_wait(config.feed_position, msgspec.json.encode(Reached(position)), key=KEY)
+        self.published = position
+        return True
+
+
+async def reached(config: KafkaConfig) -> int:
+    """How far the feed has come, as the last relay wrote it down; 0 where none did. Raises Unreachable."""
+    found = await whole(config, config.feed_position, last=1)  # compaction never takes the last one
+    return msgspec.json.decode(found[-1].value, type=Reached).position if found else 0

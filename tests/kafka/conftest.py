@@ -1,0 +1,95 @@
+"""Kafka for the tests: one broker, or three, for all tests of this process; each test has topics of its own.
+
+`KAFKA_BOOTSTRAP` in the environment names a cluster to use instead of the one broker.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from infra.kafka.settings import KafkaConfig
+from tests.kafka.brokers import Cluster, Missing
+from tests.kafka.meant import Meant
+
+
+@pytest.fixture(scope="session")
+def _one() -> Iterator[str]:
+    if named := os.environ.get("KAFKA_BOOTSTRAP"):
+        yield named
+        return
+    yield from _cluster(1)
+
+
+def _cluster(size: int) -> Iterator[str]:
+    cluster = _made(size)
+    try:
+        cluster.start()
+        yield cluster.bootstrap
+    finally:
+        cluster.stop()
+
+
+def _made(size: int) -> Cluster:
+    try:
+        return Cluster(size)
+    except Missing as missing:
+        if os.environ.get("CI"):
+            pytest.fail(f"Kafka is missing, and in CI nothing is skipped: {missing}")
+        pytest.skip(f"Kafka is missing: {missing}")
+
+
+@pytest.fixture
+def kafka(_one: str) -> KafkaConfig:
+    """Settings with topics that no other test has."""
+    return config(_one)
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Cluster]:
+    """One broker that a module may kill; it leaves it running."""
+    yield from _running(1)
+
+
+@pytest.fixture(scope="module")
+def three() -> Iterator[Cluster]:
+    """Three brokers of which a module may kill some; it leaves them running."""
+    yield from _running(3)
+
+
+def _running(size: int) -> Iterator[Cluster]:
+    cluster = _made(size)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def config(bootstrap: str, **more: object) -> KafkaConfig:
+    fields: dict[str, object] = {
+        "bootstrap": bootstrap,
+        "topic_prefix": f"t{uuid.uuid4().hex[:10]}",
+        "partitions": 3,
+        "session_timeout_s": 2,
+        "request_timeout_s": 5,
+    }
+    return KafkaConfig.model_validate({**fields, **more})
+
+
+@pytest.fixture(autouse=True)
+def meant(caplog: pytest.LogCaptureFixture) -> Iterator[Meant]:
+    """An error that is logged and that the test did not announce fails it."""
+    found = Meant()
+    with structlog.testing.capture_logs() as lines:
+        yield found
+    ours = [line for line in lines if line["log_level"] in ("error", "critical") and line["event"] not in found.events]
+    # The client library calls an error whatever makes it ask again; what comes of it for us, our own lines say.
+    others = [r for r in caplog.get_records("call") if r.levelno >= logging.ERROR and not r.name.startswith("aiokafka")]
+    assert ours == [], ours
+    assert [r.getMessage() for r in others] == []

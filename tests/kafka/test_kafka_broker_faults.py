@@ -1,0 +1,107 @@
+"""Brokers that are killed in mid-fan-out: one alone and started again, one of three, and all of them for a while.
+
+Whatever is lost on the way, the table announces again; the feed is whole in the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from domain.rulepacks import Lane
+from infra.kafka.clients import whole
+from infra.kafka.feed import FeedRelay
+from infra.kafka.settings import KafkaConfig
+from tests.kafka.brokers import Cluster
+from tests.kafka.conftest import config
+from tests.kafka.fleet import Fleet, fleet, until
+from tests.kafka.meant import Meant
+from tests.kafka.test_kafka_feed import in_order
+
+pytestmark = pytest.mark.timeout(240)
+LANES = (Lane.NORMAL,)
+STOPPED = {"dispatch_stopped", "lane_stopped", "feed_stopped", "dead_letters_unread"}
+
+
+async def in_mid_fan_out(f: Fleet) -> list[str]:
+    """Two workers at work on a plan of which some is sent."""
+    f.relay()
+    f.sink.slow_s = 0.05
+    f.join("one", LANES)
+    f.join("two", LANES)
+    planned = await f.plan(60)
+    await until(lambda: len(f.sink.sent) > 30)
+    assert not f.finished(planned)
+    return planned
+
+
+async def published(relay: FeedRelay, f: Fleet, kafka: KafkaConfig) -> None:
+    """The feed is whole: every event once at least, and first in its stream's order."""
+    await until(lambda: relay.published >= f.stores.log.last_position_now(), 60)
+    first: dict[str, dict[str, Any]] = {}  # by id, in the order in which they first came
+    for record in await whole(kafka, kafka.feed):
+        event = json.loads(record.value)
+        first.setdefault(event["id"], event)
+    events = f.stores.log.read_now(0, 100_000)
+    assert {r.metadata.event_id: r.position for r in events} == {i: int(e["sequence"]) for i, e in first.items()}
+    assert in_order(list(first.values())), "an event came before an earlier one of its stream"
+
+
+def on(cluster: Cluster) -> KafkaConfig:
+    return config(cluster.bootstrap, resend_s=0.5, request_timeout_s=3)
+
+
+async def test_the_only_broker_is_killed_and_started_again(tmp_path, own, meant: Meant):
+    meant.events |= STOPPED
+    kafka = on(own)
+    async with fleet(tmp_path, kafka) as f:
+        relay = FeedRelay(f.stores.log, kafka)
+        f.beside(relay.run)
+        planned = await in_mid_fan_out(f)
+        (broker,) = own.brokers
+        broker.kill()
+        broker.start()
+        more = await f.plan(20)
+        await broker.up()
+        await f.all_done(planned + more, 90)
+        f.fair(planned + more)
+        await published(relay, f, kafka)
+
+
+async def test_all_brokers_are_down_for_a_while(tmp_path, own, meant: Meant):
+    meant.events |= STOPPED
+    kafka = on(own)
+    async with fleet(tmp_path, kafka) as f:
+        relay = FeedRelay(f.stores.log, kafka)
+        f.beside(relay.run)
+        planned = await in_mid_fan_out(f)
+        (broker,) = own.brokers
+        broker.kill()
+        more = await f.plan(20)
+        await asyncio.sleep(8)  # longer than a session, and than a request waits
+        assert not f.finished(more)
+        broker.start()
+        await broker.up()
+        await f.all_done(planned + more, 90)
+        f.fair(planned + more)
+        await published(relay, f, kafka)
+
+
+async def test_one_of_three_brokers_is_killed(tmp_path, three, meant: Meant):
+    meant.events |= STOPPED
+    kafka = on(three)
+    async with fleet(tmp_path, kafka) as f:
+        relay = FeedRelay(f.stores.log, kafka)
+        f.beside(relay.run)
+        planned = await in_mid_fan_out(f)
+        broker = three.brokers[1]
+        broker.kill()
+        more = await f.plan(20)
+        await f.all_done(planned + more, 90)
+        f.fair(planned + more)
+        await published(relay, f, kafka)
+        broker.start()
+        await broker.up()

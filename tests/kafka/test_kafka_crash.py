@@ -1,0 +1,83 @@
+"""`fenghuo serve` with its lanes and its feed on Kafka, killed in a fan-out: nobody left out, no repeat unexplained.
+
+`FENGHUO_TEST_SEED` repeats a run's moments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from infra.kafka.clients import whole
+from infra.kafka.settings import KafkaConfig
+from tests.ops import test_crash as crash
+from tests.ops.installation import install
+from tests.ops.process import Serve, fenghuo, free_port, sandbox
+
+KILLS = 5
+PEOPLE = 600
+
+
+@pytest.mark.timeout(400)
+async def test_kills_in_a_fan_out_over_kafka(
+    tmp_path: Path, kafka: KafkaConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crash, "PEOPLE", PEOPLE)
+    seed = int(os.environ.get("FENGHUO_TEST_SEED") or secrets.randbelow(2**32))
+    print(f"FENGHUO_TEST_SEED={seed}")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    moments = [moment for moment in crash.Moments(seed).all if moment[0] == "messages"][::2][:KILLS]
+    async with sandbox("--count") as providers, aiohttp.ClientSession() as http:
+        subscriptions = await crash._subscriptions(http, providers, PEOPLE // 5)
+        installed = await install(tmp_path / "data", PEOPLE, subscribe=iter(subscriptions).__next__)
+        settings = {
+            **providers.settings(),
+            "FENGHUO_DATA_DIR": str(installed.folder),
+            "FENGHUO_PORT": str(port),
+            "FENGHUO_PUBLIC_URL": url,
+            "FENGHUO_KAFKA__BOOTSTRAP": kafka.bootstrap,
+            "FENGHUO_KAFKA__TOPIC_PREFIX": kafka.topic_prefix,
+            "FENGHUO_KAFKA__MEMBER": "worker-1",
+            "FENGHUO_KAFKA__RESEND_S": "1",
+        }
+        program = await Serve.start(settings)
+        try:
+            await program.up()
+            warning_id = await crash._released(http, url, installed)
+            for moment in moments:
+                await crash._reached(moment, program, http, providers)
+                await program.kill()
+                program = await Serve.start(settings)
+            await program.up()
+            await crash._settled(http, url, installed, warning_id)
+            assert await program.stop() == 0, program.said
+        finally:
+            await program.kill()
+        taken = await providers.stats(http)
+        program = await Serve.start(settings)  # what the last run had not published, this one does
+        try:
+            await program.up()
+            events = await crash._log_of(installed.folder)
+            ids = {r.metadata.event_id for r in events}
+            async with asyncio.timeout(60):
+                while not ids <= (await _published(kafka)).keys():  # noqa: ASYNC110  the brokers are asked
+                    await asyncio.sleep(0.2)
+        finally:
+            await program.stop()
+    crash._nobody_left_out_no_repeat_unexplained(events, warning_id, installed, taken)
+    found = await _published(kafka)
+    assert {r.metadata.event_id: r.position for r in events}.items() <= found.items()
+    status, out, err = await fenghuo("log", "verify", "--json", folder=installed.folder)
+    assert status == 0, out + err
+
+
+async def _published(kafka: KafkaConfig) -> dict[str, int]:
+    events = [json.loads(record.value) for record in await whole(kafka, kafka.feed)]
+    return {event["id"]: int(event["sequence"]) for event in events}
