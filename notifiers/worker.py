@@ -32,7 +32,8 @@ from notifiers.links import Links
 from notifiers.pause import first_of
 from notifiers.sending import Sender, Texts
 
-LEASE_S = 300.0
+LEASE_S = 300.0  # how long what a worker has begun is its own, should it say nothing more
+EXTREME_LEASE_S = 90.0  # the same where minutes count: more repeats after a long stall, less silence after a death
 SLOTS = 32  # shards at work at the same time in each lane and channel: bulk delays nobody above, nor a dead provider
 REMEMBERED = 10_000  # shards of which is known how far they were written
 BEHIND_S = 0.02  # a pause for the queue to catch up, where it named a shard that has nothing to do
@@ -187,7 +188,8 @@ class Worker:
 
     async def _drive(self, stream: str, state: Shard | None, version: int, width: int) -> None:
         now = self._clock.now()
-        events = shards.lease(state, worker=self._worker_id, now=now, until=now + timedelta(seconds=LEASE_S))
+        lease = timedelta(seconds=EXTREME_LEASE_S if state and state.plan.lane is Lane.EXTREME else LEASE_S)
+        events = shards.lease(state, worker=self._worker_id, now=now, until=now + lease)
         if state is None or self._draining or not (state.open or state.ready(now)):
             await asyncio.sleep(BEHIND_S)  # what is left is not due yet
             return
@@ -226,9 +228,8 @@ class Worker:
             ahead = _folded(state, events)
             # There is no lease on what is finished, and what became of the last chunk is to be written all the same.
             left = timedelta(0) if ahead.leased_until is None else ahead.leased_until - now
-            if not ahead.finished and left < timedelta(seconds=LEASE_S / 2):
-                until = now + timedelta(seconds=LEASE_S)
-                events += shards.lease(ahead, worker=self._worker_id, now=now, until=until)
+            if not ahead.finished and left < lease / 2:
+                events += shards.lease(ahead, worker=self._worker_id, now=now, until=now + lease)
 
     async def _choose(self, shard: Shard, width: int) -> Chosen:
         """Whom to send to next, as the chooser says; nobody while draining."""

@@ -71,10 +71,12 @@ def main() -> int:
             sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
             sys.stdout.flush()
     table = Table(title="Fenghuo", caption=f"{on}, commit {of}\nvalue and ceiling are medians of interleaved runs")
-    for heading in ("benchmark", "value", "unit", "ceiling", "value/ceiling"):
+    for heading in ("benchmark", "value", "unit", "ceiling", "value/ceiling", "CPU us"):
         table.add_column(heading, justify="left" if heading in {"benchmark", "unit"} else "right")
     for f in figures:
-        table.add_row(f.name, f"{f.value:,g}", f.unit, f"{f.ceiling:,g}", f"{f.ratio:.2f}")
+        table.add_row(
+            f.name, f"{f.value:,g}", f.unit, f"{f.ceiling:,g}", f"{f.ratio:.2f}", f"{f.cpu_us:,g}" if f.cpu_us else ""
+        )
     (err if options.json else Console()).print(table)
     return 0
 

@@ -60,13 +60,15 @@ async def compared(
     async with installation(channel, people, {channel: notifier}, address, allowed_origins) as runtime:
         await bare()
         await fan_out(runtime, people)  # connections are open and code is warm from here on
-        pairs = []
+        pairs, cpu_us = [], []
         for _ in range(rounds):
             began = time.perf_counter()
             await bare()
             ceiling = people / (time.perf_counter() - began)
+            used = time.process_time()
             pairs.append((await fan_out(runtime, people), ceiling))
-    return figure(name, "recipients/s", pairs)
+            cpu_us.append((time.process_time() - used) / people * 1e6)
+    return figure(name, "recipients/s", pairs, cpu_us)
 
 
 async def spread(width: int, one: Callable[[int], Awaitable[None]], people: int = PEOPLE) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from house import EMAIL, MILAN, NOW, SMS, actor, content, house, stores
@@ -37,6 +38,27 @@ async def test_what_was_sent_and_not_recorded_is_unknown_and_sent_again(tmp_path
         assert h.rows(warning_id, "milan-zh") == [(Outcome.ACCEPTED, Reason.NONE, 1)]
         assert h.sent() == [("milan-it", EMAIL)]
         assert [d.message_id for _, d, _ in h.notifiers[EMAIL].sent] == first
+
+
+@pytest.mark.parametrize(("level", "seconds"), [(Level.RED, 90), (Level.ORANGE, 300)])
+async def test_what_another_worker_began_is_free_once_its_lease_is_over(tmp_path, level, seconds):
+    clock = ManualClock(NOW)
+    async with house(tmp_path, clock) as h:
+        h.notifiers[EMAIL].hanging = {"milan-head"}
+        h.notifiers[SMS].hanging = {"milan-head"}
+        warning_id = await h.release(level, target="milan")
+        await h.until(lambda: any(who == "milan-head" for who, _ in h.sent()))
+    async with stores(tmp_path) as s:
+        with s.views.reading() as db:
+            waiting = s.views.deliveries.unfinished(db, warning_id)
+            assert waiting
+
+            def offered(after: int) -> list[str]:
+                now = NOW + timedelta(seconds=after)
+                return [row["shard_id"] for row in s.views.deliveries.queue(db, now, "another", 100)]
+
+            assert offered(seconds - 1) == []
+            assert offered(seconds + 1) == waiting
 
 
 async def test_a_crash_after_the_validity_leaves_the_doubt_and_sends_nothing(tmp_path):
