@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
@@ -21,8 +20,6 @@ from notifiers.channel import Delivery, Result
 from notifiers.net import failure, http_session, read_answer, retry_after_s
 
 Refusals = Mapping[int, tuple[Outcome, Reason]]
-Form = Mapping[str, str]
-"""Parameters of a request by the names of the provider's reference (`To`, `Body`)."""
 
 
 class Answered(Exception):
@@ -48,8 +45,7 @@ class _HttpClient(AsyncTwilioHttpClient):
     """The library's transport over a session of ours.
 
     The library's own `request` logs URLs and headers, keeps the last request with the recipient in it, leaves answers
-    unclosed when cancelled and passes no usable timeout; hence another one. The form is encoded here: aiohttp takes
-    longer for that than for the rest of the request.
+    unclosed when cancelled and passes no usable timeout; hence another one.
     """
 
     def __init__(self, session: aiohttp.ClientSession, account_sid: str, auth_token: str) -> None:
@@ -62,7 +58,7 @@ class _HttpClient(AsyncTwilioHttpClient):
         method: str,
         url: str,
         params: dict[str, object] | None = None,
-        data: dict[str, object] | None = None,
+        data: bytes | None = None,
         headers: dict[str, str] | None = None,
         auth: tuple[str, str] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109  (the library's signature; it never passes one)
@@ -72,7 +68,7 @@ class _HttpClient(AsyncTwilioHttpClient):
             method,
             url,
             params=params,  # type: ignore[arg-type]
-            data=urlencode(data or {}).encode(),
+            data=data,
             headers={**(headers or {}), "Authorization": self._authorization},
             allow_redirects=False,
         ) as response:
@@ -111,9 +107,9 @@ class Account:
         self._connect_timeout_s = connect_timeout_s
         self._open: tuple[aiohttp.ClientSession, Client] | None = None
 
-    async def ask(self, delivery: Delivery, resource: str, form: Form, refusals: Refusals) -> Result:
+    async def ask(self, delivery: Delivery, resource: str, form: bytes, refusals: Refusals) -> Result:
         """What became of a request that makes one message or call: a POST to `resource` (`Messages`, `Calls`) of the
-        account. The `sid` of the answer is the provider's reference.
+        account, with a form that is encoded already. The `sid` of the answer is the provider's reference.
 
         The library's `create_async` would read some twenty fields of the answer, which takes longer than the request.
         """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -99,7 +100,7 @@ class VoiceNotifier:
                 "Timeout": str(RING_S),
                 "TimeLimit": str(LONGEST_CALL_S),
             }
-            return await self._account.ask(delivery, "Calls", form, REFUSALS)
+            return await self._account.ask(delivery, "Calls", urlencode(form).encode(), REFUSALS)
 
         return await spread(deliveries, self._gate, self._settings.concurrency, one)
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from infra import logs
-from tests.bench import durable, first_byte, lanes, log, mail, memory, stream, webhook
+from tests.bench import durable, first_byte, lanes, log, mail, memory, postgres, stream, webhook
 from tests.bench.figures import SWITCH_S, Figure, commit, machine
 
 BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, Figure]]] = {
@@ -30,7 +30,9 @@ BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, Figure]]] = {
     "webhook.vs_alertmanager": webhook.vs_alertmanager,
     "append.c1": log.append_one,
     "append.c200": log.append_many,
+    "append.pg.c200": postgres.append_many,
     "replay": log.replay,
+    "replay.pg": postgres.replay,
     "accepted_to_first_byte.p99": first_byte.p99,
     "lane.extreme_first_send.p99": lanes.extreme_first_send,
     "memory.million": memory.million,

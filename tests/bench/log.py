@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from domain.ports import Append, Origin
 from domain.relays import RelayAcknowledged
 from infra.clock import SystemClock
 from infra.log.mapper import EventMapper
-from infra.log.recorders import sqlite_log
 from infra.log.store import EventLog
 from infra.runtime import Runtime, Stores, new_id
+from infra.storage import Storage, in_files
 from infra.vault import FileVault
 from notifiers.channel import Delivery, Rendered, Result
 from projections.follower import Views
@@ -29,6 +30,7 @@ from tests.bench.figures import Figure, figure
 from tests.bench.rig import fan_out, folder, installation
 
 ROUNDS = 5
+REPLAYED = 2000, 3  # people, fan-outs
 SAVES_ALONE = 500
 CLIENTS = 200
 SAVES_EACH = 50
@@ -88,11 +90,25 @@ def _raw(path: Path, rows: Sequence[tuple[Any, ...]], batch: int) -> float:
     return len(rows) / took
 
 
-async def _append(name: str, clients: int, each: int) -> Figure:
+Raw = Callable[[Sequence[tuple[Any, ...]], int], float]
+"""Events a second that the database alone commits: rows, and how many are committed together."""
+
+
+@contextmanager
+def _on_files() -> Iterator[tuple[Storage, FileVault, Raw]]:
     with folder() as path:
-        vault = FileVault(path)
+        kept = in_files(path)
+        yield kept, FileVault(path, keys=kept.keys), lambda rows, batch: _raw(path / "raw.sqlite", rows, batch)
+        kept.close()
+
+
+async def appended(
+    name: str, clients: int, each: int, opened: AbstractContextManager[tuple[Storage, FileVault, Raw]]
+) -> Figure:
+    """Saves by so many clients at once, in turn with what the database does by itself in batches of the same size."""
+    with opened as (kept, vault, raw):
         mapper = EventMapper(vault)
-        log = EventLog(sqlite_log(path / "log.sqlite"), mapper, SystemClock(), new_id)
+        log = EventLog(kept.log, mapper, SystemClock(), new_id)
         await log.start()
         await _save(log, clients, max(1, each // 10), 0)
         pairs = []
@@ -100,26 +116,24 @@ async def _append(name: str, clients: int, each: int) -> Figure:
             before = log.batches
             value = await _save(log, clients, each, round_)
             batch = max(1, round(clients * each / (log.batches - before)))
-            rows = _stored(mapper, clients * each, round_)
-            pairs.append((value, await asyncio.to_thread(_raw, path / "raw.sqlite", rows, batch)))
+            pairs.append((value, await asyncio.to_thread(raw, _stored(mapper, clients * each, round_), batch)))
         await log.close()
-        log.recorder.datastore.close()  # type: ignore[attr-defined]
         vault.close()
     return figure(name, "saves/s", pairs)
 
 
 async def append_one() -> Figure:
-    return await _append("append.c1", 1, SAVES_ALONE)
+    return await appended("append.c1", 1, SAVES_ALONE, _on_files())
 
 
 async def append_many() -> Figure:
-    return await _append("append.c200", CLIENTS, SAVES_EACH)
+    return await appended("append.c200", CLIENTS, SAVES_EACH, _on_files())
 
 
 # Replay --------------------------------------------------------------------------------------------------------------
 
 
-class _Accepting:
+class Accepting:
     """A channel that takes everything at once."""
 
     channel = Channel.SMS
@@ -136,16 +150,25 @@ class _Accepting:
 
 async def replay() -> Figure:
     """Folds a log of registrations, three fan-outs, answers and cases into views on disk."""
-    people, rounds = 2000, 3
+    people, _ = REPLAYED
     async with installation(
-        Channel.SMS, people, {Channel.SMS: _Accepting()}, lambda n: {"phone": f"+39347{n:07d}"}
+        Channel.SMS, people, {Channel.SMS: Accepting()}, lambda n: {"phone": f"+39347{n:07d}"}
     ) as runtime:
-        for _ in range(rounds):
-            await fan_out(runtime, people)
-            await _answered(runtime, people // 2)
+        await filled(runtime)
         stores = runtime.stores
-        pairs = [await asyncio.to_thread(_folded, stores, n) for n in range(ROUNDS)]
+        pairs = [
+            await asyncio.to_thread(folded, stores, Views(sqlite_views(stores.folder / f"replay-{n}.sqlite")))
+            for n in range(ROUNDS)
+        ]
     return figure("replay", "events/s", pairs)
+
+
+async def filled(runtime: Runtime) -> None:
+    """Fan-outs, each of which half of the people answer."""
+    people, rounds = REPLAYED
+    for _ in range(rounds):
+        await fan_out(runtime, people)
+        await _answered(runtime, people // 2)
 
 
 async def _answered(runtime: Runtime, count: int) -> None:
@@ -163,15 +186,13 @@ async def _answered(runtime: Runtime, count: int) -> None:
                 )
 
 
-def _folded(stores: Stores, n: int) -> tuple[float, float]:
-    """(events folded a second, events read and decoded a second)."""
+def folded(stores: Stores, views: Views) -> tuple[float, float]:
+    """(events folded a second into empty views, events read and decoded a second)."""
     began = time.perf_counter()
     after = events = 0
     while batch := stores.log.read_now(after, 500):
         after, events = batch[-1].position, events + len(batch)
     ceiling = events / (time.perf_counter() - began)
-    path = stores.folder / f"replay-{n}.sqlite"
-    views = Views(sqlite_views(path))
     began = time.perf_counter()
     views.catch_up(stores.log.read_now)
     value = events / (time.perf_counter() - began)
