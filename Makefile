@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 ARGS ?=
 ROUNDS ?= 10
-WORKERS ?= 2
+WORKERS ?= 3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 FRONTEND := api/pages/frontend/package.json api/pages/frontend/package-lock.json
@@ -27,7 +27,7 @@ demo: .venv/installed ## Send one warning through a made-up city, then serve the
 .PHONY: test
 test: .venv/installed .venv/dev ## Run all tests, file by file in WORKERS processes.
 	sh tests/parts >&2
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: check
 check: .venv/installed .venv/dev ## Lint, formatting, types, imports, and what must be in step with the code.

@@ -26,7 +26,7 @@ from infra.sandbox.behaviour import Behaviour, Kind
 from infra.sandbox.webhook import SandboxWebhook
 
 HOOK, PUSH = Channel.WEBHOOK, Channel.WEBPUSH
-TIMEOUT_S = 1.0  # for one request: a real second, as the sockets are real
+TIMEOUT_S = 2.0  # for one request: real seconds, as the sockets are real; a busy machine may well take one
 SECRET = "whsec_" + "QUJD" * 11
 PROGRAMS = [f"program{n}" for n in range(5)]
 UNREACHABLE: Meaning = (Outcome.DEFERRED, Reason.UNREACHABLE)
@@ -172,7 +172,7 @@ async def test_a_receiver_that_misbehaves(tmp_path: Path, behaviour: Behaviour, 
 
 INSIDE = [
     "https://127.0.0.1/x", "https://[::1]/x", "https://[::ffff:10.0.0.1]/x", "https://169.254.169.254/latest/meta-data",
-    "https://192.168.1.1:8443/x", "http://hooks.example/x", "https://hooks.example:25/x",
+    "https://192.168.1.1:8443/x", "http://hooks.example/x", "https://hooks.example:25/x", "https://2130706433/x",
     "https://hooks.example\r\nHost: evil/x", "file:///etc/passwd", "gopher://127.0.0.1:25/x",
 ]  # fmt: skip
 
@@ -194,7 +194,6 @@ async def test_a_name_that_leads_into_our_own_network_is_never_connected_to(
         places = {"evil.example": ("127.0.0.1", inside.port), "rebound.example": ("::ffff:127.0.0.1", inside.port)}
         names(monkeypatch, dict(places))
         hooks = {name: {"webhook": {"url": f"https://{name}/x", "secret": SECRET}} for name in places}
-        hooks["number"] = {"webhook": {"url": "https://2130706433/x", "secret": SECRET}}  # a name for those who resolve
         await settle(h.town, HOOK, hooks)
         warning_id = await h.told()
         await h.in_the_end()

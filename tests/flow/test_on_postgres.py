@@ -45,7 +45,7 @@ async def test_a_warning_goes_its_whole_way(postgres: Postgres, tmp_path: Path) 
             fresh.close()
             events = len(t.recorded())
 
-        assert {file.name for file in folder.iterdir()} == {"master.key", "running.lock"}
+        assert {file.name for file in folder.iterdir()} == {"master.key"}
         done = await asyncio.to_thread(process, "log", "verify", "--json", folder=folder, **environment(config))
     assert done.status == 0, done.err
     assert (done.json["ok"], done.json["events"], done.json["signed"]) == (True, events, events)

@@ -254,7 +254,13 @@ def test_a_unit_runs_a_command_that_exists_and_is_sealed(
     for value in variables.values():
         if value.startswith("%d/"):
             assert value.removeprefix("%d/") in credentials
-    named = {name: value for name, value in variables.items() if name != "FENGHUO_CONFIG"}
+    named = {
+        name: value.replace("%H", "host").replace("%i", "extreme")
+        for name, value in variables.items()
+        if name != "FENGHUO_CONFIG"
+    }
+    if any(name.startswith("FENGHUO_KAFKA__") for name in named):
+        named["FENGHUO_KAFKA__BOOTSTRAP"] = "kafka:9092"  # which stands in fenghuo.toml: docs/operations.md
     loads(named, tmp_path, monkeypatch)
 
     for key, value in {

@@ -32,6 +32,12 @@ def test_a_lock_pins_by_hash_and_names_no_registry(name: str) -> None:
         assert re.fullmatch(r"[a-z0-9._-]+==[^ ]+( ; .+)? \\", pin), pin
 
 
+def test_no_folder_of_tests_is_left_out() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        named = tomllib.load(file)["tool"]["pytest"]["ini_options"]["testpaths"]
+    assert sorted(named) == sorted({str(path.parent.relative_to(ROOT)) for path in ROOT.glob("tests/**/test_*.py")})
+
+
 def test_the_version_is_one_and_the_changelog_speaks_of_it() -> None:
     with (ROOT / "pyproject.toml").open("rb") as file:
         version = tomllib.load(file)["project"]["version"]

@@ -124,11 +124,13 @@ async def fleet(tmp_path: Path, providers: Sandbox, request: pytest.FixtureReque
 
 
 async def test_four_roles_share_an_installation_and_each_ends_well(fleet: Fleet) -> None:
-    await fleet.start("project")
-    await fleet.start("relay")
-    await fleet.start("serve")
-    await fleet.start("work", "--lane", "extreme", "--name", "first")
-    await fleet.start("work", "--lane", "high", "--lane", "normal", "--lane", "drill", "--name", "second")
+    await asyncio.gather(
+        fleet.start("project"),
+        fleet.start("relay"),
+        fleet.start("serve"),
+        fleet.start("work", "--lane", "extreme", "--name", "first"),
+        fleet.start("work", "--lane", "high", "--lane", "normal", "--lane", "drill", "--name", "second"),
+    )
     async with fleet.http() as http:
         warning_id = await fleet.warn(http)
         await fleet.reached(warning_id)
@@ -137,20 +139,19 @@ async def test_four_roles_share_an_installation_and_each_ends_well(fleet: Fleet)
             port = next(line for line in process.said if " at http" in line).rpartition(":")[2]
             async with http.get(f"http://127.0.0.1:{port}/readyz") as answer:
                 assert answer.status == 200, await answer.text()
-    for process in fleet.running:
-        assert await process.stop(ENDED_S) == 0, process.said
+    assert await asyncio.gather(*[process.stop(ENDED_S) for process in fleet.running]) == [0] * 5
     await fleet.sound()
 
 
 async def test_who_stands_by_takes_over_from_who_was_killed(fleet: Fleet) -> None:
-    active = [await fleet.start("project"), await fleet.start("relay")]
+    active = await asyncio.gather(fleet.start("project"), fleet.start("relay"))
     for process in active:
         await process.says("active")
-    waiting = [await fleet.start("project"), await fleet.start("relay")]
+    *waiting, _, _ = await asyncio.gather(
+        fleet.start("project"), fleet.start("relay"), fleet.start("serve"), fleet.start("work", "--name", "one")
+    )
     for process in waiting:
         await process.says("standing_by")
-    await fleet.start("serve")
-    await fleet.start("work", "--name", "one")
     async with fleet.http() as http:
         await fleet.reached(await fleet.warn(http))
         for process in active:
@@ -159,16 +160,14 @@ async def test_who_stands_by_takes_over_from_who_was_killed(fleet: Fleet) -> Non
             await process.says("taken_over", TAKE_OVER_S)
         await fleet.reached(await fleet.warn(http))
         assert await fleet.total(http) == 2 * PEOPLE
-    for process in fleet.running[2:]:
-        assert await process.stop(ENDED_S) == 0, process.said
+    assert await asyncio.gather(*[process.stop(ENDED_S) for process in fleet.running[2:]]) == [0] * 4
     await fleet.sound()
 
 
 async def test_a_worker_that_was_killed_goes_on_where_it_was(fleet: Fleet) -> None:
-    await fleet.start("project")
-    await fleet.start("relay")
-    await fleet.start("serve")
-    worker = await fleet.start("work", "--name", "one")
+    *_, worker = await asyncio.gather(
+        fleet.start("project"), fleet.start("relay"), fleet.start("serve"), fleet.start("work", "--name", "one")
+    )
     async with fleet.http() as http:
         warning_id = await fleet.warn(http)
         await fleet.taken(http, PEOPLE // 10)
@@ -182,9 +181,8 @@ async def test_a_worker_that_was_killed_goes_on_where_it_was(fleet: Fleet) -> No
         ]
     outcomes = Counter(row.outcome for row in rows)
     assert total <= PEOPLE + outcomes[Outcome.UNKNOWN], "a repeat is explained in the log"
-    for process in fleet.running:
-        if process is not worker:
-            assert await process.stop(ENDED_S) == 0, process.said
+    others = [process for process in fleet.running if process is not worker]
+    assert await asyncio.gather(*[process.stop(ENDED_S) for process in others]) == [0] * 4
     await fleet.sound()
 
 
