@@ -76,7 +76,8 @@ async def test_none_is_lost_and_nothing_is_in_doubt_when_a_worker_leaves_as_it_s
 async def test_a_shard_that_two_take_is_sent_once(tmp_path, queue):
     async with fleet(tmp_path, queue) as f:
         one, two = f.join("one"), f.join("two")
-        await asyncio.gather(one.worker.drain(1), two.worker.drain(1))  # they are told by hand what to do
+        await asyncio.gather(one.worker.drain(1), two.worker.drain(1))  # they are told by hand what to do,
+        await asyncio.gather(one._parts[-1], two._parts[-1])  # and nothing once they have seen that
         one.worker._draining = two.worker._draining = False
         planned = await f.plan(10)
         both = [member.worker.drive(shard_id) for shard_id in planned for member in (one, two)]
