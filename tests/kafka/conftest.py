@@ -20,6 +20,14 @@ from tests.kafka.brokers import Cluster, Missing
 from tests.kafka.meant import Meant
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What `_left_open` is about may be noticed within a test as well."""
+    for item in items:
+        if item.path.parent.name == "kafka":
+            for what in ("unclosed <socket", "unclosed transport"):
+                item.add_marker(pytest.mark.filterwarnings(f"ignore:{what}:ResourceWarning"))
+
+
 @pytest.fixture(autouse=True)
 def _left_open() -> Iterator[None]:
     """aiokafka 0.14 leaves a socket open where it is cancelled while it connects; no other test is to hear of it."""
