@@ -8,6 +8,7 @@ again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -211,12 +212,11 @@ class Worker:
                 state, version = await self._log.load(stream, shards.evolve)
                 if state is None:
                     return
-                ours = tuple(row for row in sent if row.index in state.open)
-                events, sent = (shards.record(state, ours, spent) if ours else []), ours
                 if state.stopped or state.worker != self._worker_id:
-                    if events:
-                        await self._write(stream, version, events, sure=True)
+                    await self._record_late(stream, state, version, sent, spent)
                     return
+                sent = tuple(row for row in sent if row.index in state.open)
+                events = shards.record(state, sent, spent) if sent else []
                 continue
             state, version = _folded(state, events), version + len(events)
             if not chosen.ready:
@@ -230,6 +230,16 @@ class Worker:
             left = timedelta(0) if ahead.leased_until is None else ahead.leased_until - now
             if not ahead.finished and left < lease / 2:
                 events += shards.lease(ahead, worker=self._worker_id, now=now, until=now + lease)
+
+    async def _record_late(
+        self, stream: str, state: Shard | None, version: int, sent: tuple[Row, ...], spent: tuple[Spent, ...]
+    ) -> None:
+        """Records what is not recorded yet of a shard that is ours no longer, whatever its holder writes meanwhile."""
+        while state is not None and (ours := tuple(row for row in sent if row.index in state.open)):
+            with contextlib.suppress(VersionConflict):
+                await self._write(stream, version, shards.record(state, ours, spent), sure=True)
+                return
+            state, version = await self._log.load(stream, shards.evolve)
 
     async def _choose(self, shard: Shard, width: int) -> Chosen:
         """Whom to send to next, as the chooser says; nobody while draining."""

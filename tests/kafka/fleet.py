@@ -200,15 +200,20 @@ class Fleet:
         self.clock.move(timedelta(seconds=LEASE_S + 1))
 
     def unknown(self) -> Counter[tuple[str, int]]:
-        found: Counter[tuple[str, int]] = Counter()
+        return Counter(
+            (written.shard_id, row.index)
+            for written in self.recorded()
+            for row in written.rows
+            if row.outcome is Outcome.UNKNOWN
+        )
+
+    def recorded(self) -> list[ChunkRecorded]:
+        """What became of the sends, in the order of the log."""
+        found: list[ChunkRecorded] = []
         after = 0
         while batch := self.stores.log.read_now(after, 1000):
             after = batch[-1].position
-            for r in batch:
-                if isinstance(r.event, ChunkRecorded):
-                    found.update(
-                        (r.event.shard_id, row.index) for row in r.event.rows if row.outcome is Outcome.UNKNOWN
-                    )
+            found += [r.event for r in batch if isinstance(r.event, ChunkRecorded)]
         return found
 
     def fair(self, shard_ids: Sequence[str]) -> None:
