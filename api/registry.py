@@ -23,8 +23,8 @@ from domain.private import Private
 from domain.rulepacks import RulePack
 from domain.stations import Node
 from notifiers.chat import FIXED, HOSTED, chat_target
-from notifiers.net import ports_of, public_target
-from notifiers.webhook import secret_of
+from notifiers.signing import secret_of
+from notifiers.targets import ports_of, public_target
 
 PORTION = 500  # persons in one append
 

@@ -202,6 +202,16 @@ class Settings(BaseSettings):
             return None
         return DatabaseConfig(url=self.database_url, db_schema=self.database_schema)
 
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        """Where webhooks and chats may lead beside the open internet."""
+        chats = self.chat.allowed_origins if self.chat else ()
+        return frozenset((*self.webhook.allowed_origins, *chats))
+
+    def reached_at(self, port: int | None = None) -> str:
+        """The address under which links and callbacks reach us. `port`: the one that is listened on."""
+        return (self.public_url or f"http://{self.host}:{port or self.port}").rstrip("/")
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -13,7 +13,7 @@ from domain.errors import VerificationFailed
 from domain.events import Event, Recorded
 from domain.ids import category
 from infra.log.recorders import check_sqlite
-from infra.runtime import Stores
+from infra.stores import Stores
 from projections.follower import BATCH, Views
 from projections.sqlite import sqlite_views
 

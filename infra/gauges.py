@@ -14,8 +14,9 @@ from prometheus_client.registry import Collector
 from sqlalchemy.exc import DBAPIError
 
 from domain.errors import FenghuoError
-from infra.runtime import Runtime, Stores
+from infra.runtime import Runtime
 from infra.state import State, measure
+from infra.stores import Stores
 from projections import backlog
 
 _log = structlog.get_logger("fenghuo.metrics")

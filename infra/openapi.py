@@ -11,7 +11,8 @@ import msgspec
 
 from infra import wiring
 from infra.config import Settings
-from infra.runtime import Runtime, Stores
+from infra.runtime import Runtime
+from infra.stores import Stores
 
 
 async def description() -> bytes:

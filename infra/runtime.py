@@ -1,136 +1,41 @@
-"""One installation, put together: the stores of a data folder, and the parts that act on them while it runs.
-
-`Stores` is what every command opens, `Runtime` what a process of the installation runs. Nothing here decides anything.
-"""
+"""One process of an installation: the parts that act on its stores while it runs. Nothing here decides anything."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
-import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import structlog
 
-from api.desk import Desk
-from api.duty import Duty
-from api.feeds.desk import FeedDesk
-from api.reachability import Reachability
 from api.receipts import Receipts
-from api.registry import Registry
-from domain.errors import FenghuoError, Unreachable
+from domain.errors import Unreachable
 from domain.people import Channel
-from domain.ports import Clock
 from domain.rulepacks import LANES, Lane
-from infra.clock import SystemClock
-from infra.config import DatabaseConfig
 from infra.engine.feeds import Poller
-from infra.engine.follower import Follower
 from infra.engine.ladder import Ladder
 from infra.engine.planner import Planner
 from infra.engine.queue import ViewContacts, ViewQueue, ViewTexts
 from infra.engine.timekeeper import Timekeeper
 from infra.engine.trials import ReachTests
 from infra.engine.tuner import Tuner
-from infra.kafka.dispatch import Dispatcher
-from infra.kafka.feed import FeedRelay
-from infra.kafka.queue import KafkaQueue
 from infra.kafka.settings import KafkaConfig
 from infra.locks import Lock, Part, alone, supervised
-from infra.log.mapper import EventMapper
-from infra.log.proof import Prover
-from infra.log.store import EventLog
 from infra.roles import Role
-from infra.storage import in_database, in_files
-from infra.vault import FileVault
+from infra.stores import Stores
 from notifiers.channel import Notifier
 from notifiers.drill import Count, DrillNotifier
 from notifiers.failover import Providers, providers_of
 from notifiers.links import Links
-from notifiers.worker import Worker
-from projections.follower import Views
+from notifiers.worker import Queue, Worker
 
 _log = structlog.get_logger("fenghuo.runtime")
 
 DRAIN_S = 30.0
 SHARED_POLL_S = 0.05  # how often a process looks at a log that others write to
-
-
-_ids = random.Random(os.urandom(32))  # noqa: S311  ids must be unique, not secret
-
-
-def new_id() -> str:
-    """A random UUID. Drawn without a system call: each of those would give the interpreter's lock away."""
-    return uuid.UUID(int=_ids.getrandbits(128), version=4).hex
-
-
-class Stores:
-    """The log, the vault and the views of one installation, with the commands on them. Use as an async context.
-
-    They are files of the data folder or, with `database`, lie in its schema; `master.key` is in the folder in any case.
-    Call `catch_up` before reading the views, unless a follower runs.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        clock: Clock | None = None,
-        new_id: Callable[[], str] = new_id,
-        database: DatabaseConfig | None = None,
-    ) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise Unreachable("data.folder", f"The data folder cannot be made: {error.strerror}.") from error
-        if not os.access(folder, os.W_OK):
-            raise Unreachable("data.folder", "The data folder cannot be written to.", "Check its rights.")
-        self.folder = folder
-        self.clock = clock or SystemClock()
-        self.new_id = new_id
-        kept = in_database(database) if database is not None else in_files(folder)
-        self.shared = kept.shared
-        self._lock = kept.lock
-        self.vault = FileVault(folder, keys=kept.keys)
-        self.log = EventLog(kept.log, EventMapper(self.vault), self.clock, new_id)
-        self.views = Views(kept.views)
-        self.follower = Follower(self.log, self.views)
-        self.prover = Prover(kept.checkpoints, self.log, self.vault)
-        self.desk = Desk(self.log, self.views, self.vault, self.clock, new_id)
-        self.feeds = FeedDesk(self.log, self.views, self.vault, self.clock, new_id)
-        self.registry = Registry(self.log, self.views, self.vault, self.clock, new_id)
-        self.duty = Duty(self.log, self.views, self.vault, self.clock, new_id)
-        self.reachability = Reachability(self.log, self.views, self.vault, self.clock, new_id)
-
-    async def __aenter__(self) -> Stores:
-        await self.log.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.log.close()
-        self.views.close()
-        self.prover.close()
-        self.vault.close()
-        self.log.recorder.datastore.close()  # type: ignore[attr-defined]
-
-    def lock(self, name: str) -> Lock:
-        """The lock of this name on the installation."""
-        return self._lock(name)
-
-    async def catch_up(self) -> int:
-        """Brings the views to the end of the log."""
-        return await asyncio.to_thread(self.views.catch_up, self.log.read_now)
-
-    async def sign(self) -> None:
-        """Signs the log as it is; where that fails, it is logged, and the next to run signs instead."""
-        try:
-            await asyncio.to_thread(self.prover.extend)
-        except FenghuoError as error:
-            _log.error("unsigned", code=error.code)
 
 
 class Runtime:
@@ -171,17 +76,24 @@ class Runtime:
         }
         self.queue = ViewQueue(stores.views, stores.follower, stores.clock, stores.log.last_recorded_now, lanes)
         self.texts = ViewTexts(stores.views, stores.clock)
-        self._taken_from: ViewQueue | KafkaQueue = self.queue
+        taken_from: Queue = self.queue
+        self._taking: dict[str, Part] = {}
         self._announcing: dict[str, Part] = {}
         if kafka is not None:
-            self._taken_from = KafkaQueue(kafka.model_copy(update={"member": worker}), stores.clock, tuple(lanes))
+            # aiokafka takes long to load, and who has no brokers need not wait for it.
+            from infra.kafka.dispatch import Dispatcher  # noqa: PLC0415
+            from infra.kafka.feed import FeedRelay  # noqa: PLC0415
+            from infra.kafka.queue import KafkaQueue  # noqa: PLC0415
+
+            taken_from = lines = KafkaQueue(kafka.model_copy(update={"member": worker}), stores.clock, tuple(lanes))
+            self._taking = {"lanes": lines.run}
             self._announcing = {
                 "dispatch": Dispatcher(self.queue, stores.clock, kafka).run,
                 "feed": FeedRelay(stores.log, kafka).run,
             }
         self.worker = Worker(
             log=stores.log,
-            queue=self._taken_from,
+            queue=taken_from,
             texts=self.texts,
             contacts=ViewContacts(stores.views),
             vault=stores.vault,
@@ -215,9 +127,7 @@ class Runtime:
         if role.sends:
             tuner = Tuner(stores.views, stores.follower, self.providers)
             tuner.restore(stores.clock.now())
-            parts |= {"worker": self.worker.run, "tuner": tuner.run}
-            if isinstance(self._taken_from, KafkaQueue):
-                parts["lanes"] = self._taken_from.run
+            parts |= {"worker": self.worker.run, "tuner": tuner.run, **self._taking}
         if alone_here:
             parts |= self._folding() | self._planning()
         else:
@@ -287,14 +197,6 @@ class Runtime:
     def alive(self) -> bool:
         """Whether every part still runs."""
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
-
-
-def runs(stores: Stores) -> bool:
-    """Whether a process plans what is released on this installation."""
-    lock = stores.lock(Role.RELAY)
-    free = lock.take()
-    lock.give_back()
-    return not free
 
 
 @contextlib.asynccontextmanager

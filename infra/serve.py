@@ -21,11 +21,12 @@ from domain.rulepacks import LANES, Lane
 from infra import bounces, traces, wiring
 from infra.config import Charged, EmailConfig, Settings, SmsConfig, VoiceConfig, WebPushConfig
 from infra.roles import Role
-from infra.runtime import Runtime, Stores
+from infra.runtime import Runtime
 from infra.sandbox.push import SandboxPush
 from infra.sandbox.sms import SandboxSms
 from infra.sandbox.smtp import SandboxSmtp
 from infra.sandbox.voice import SandboxVoice
+from infra.stores import Stores
 from notifiers.failover import providers_of
 
 GRACE_S = 10  # seconds that open requests get at the end
@@ -128,13 +129,13 @@ async def serving(
         raise InvalidInput(
             "config.public_url", "A worker needs the address of the API: its links lead there.", "Give --public-url."
         )
-    stores.registry.allowed_origins = wiring.allowed_origins(settings)
+    stores.registry.allowed_origins = settings.allowed_origins
     async with traces.exporting(settings), sandboxed(settings) as (pointed, sandbox):
         api = role in {Role.ALL, Role.SERVE}
         where = (settings.host, settings.port) if api else (settings.metrics_host, settings.metrics_port)
         with _listen(*where, "--port" if api else "metrics_port") as listener:
             port = int(listener.getsockname()[1])
-            url = wiring.public_url(settings, port)
+            url = settings.reached_at(port)
             meters = Meters()
             channels = wiring.channels(pointed, stores)
             runtime = Runtime(

@@ -11,7 +11,7 @@ import msgspec
 
 from domain.errors import FenghuoError
 from domain.rulepacks import Lane, Level
-from infra.runtime import Stores
+from infra.stores import Stores
 from projections import backlog
 
 

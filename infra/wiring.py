@@ -18,7 +18,8 @@ from infra.config import EmailConfig, Settings, voice_account
 from infra.gauges import StateCollector
 from infra.providers import email_channel, sms_channel, sms_tokens, voice_channel
 from infra.roles import Role
-from infra.runtime import Runtime, Stores
+from infra.runtime import Runtime
+from infra.stores import Stores
 from infra.traced_http import Requests
 from infra.traces import span
 from notifiers.absent import AbsentNotifier
@@ -31,18 +32,6 @@ from notifiers.webhook import WebhookNotifier, WebhookSettings
 from notifiers.webpush import WebPushNotifier, WebPushSettings
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-
-
-def public_url(settings: Settings, port: int | None = None) -> str:
-    """The address under which links and callbacks reach us."""
-    return (settings.public_url or f"http://{settings.host}:{port or settings.port}").rstrip("/")
-
-
-def allowed_origins(settings: Settings) -> frozenset[str]:
-    """Where webhooks and chats may lead beside the open internet."""
-    return frozenset(settings.webhook.allowed_origins) | frozenset(
-        settings.chat.allowed_origins if settings.chat else ()
-    )
 
 
 def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:

@@ -27,7 +27,7 @@ from domain.outcomes import Outcome, Reason
 from domain.people import Channel
 from notifiers.batch import accepted, deferred, in_doubt, refused, sendable, spread
 from notifiers.channel import LINK, Delivery, Rendered, Result
-from notifiers.net import LONGEST_URL, PORTS, ForbiddenAddress, is_public, may_be_public, ports_of
+from notifiers.targets import LONGEST_URL, PORTS, ForbiddenAddress, is_public, may_be_public, ports_of
 
 FIXED = frozenset({"wecombot", "dingtalk", "feishu", "lark"})
 """Services at a host of their own; the URL holds a token and no host."""

@@ -7,9 +7,6 @@ as accepted. docs/webhooks.md says how a receiver checks what it gets.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import hmac
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -23,21 +20,12 @@ from domain.outcomes import Outcome, Reason
 from domain.people import Channel
 from notifiers.batch import refused, sendable, spread
 from notifiers.channel import LINK, Delivery, Rendered, Result
-from notifiers.net import (
-    PublicResolver,
-    failure,
-    http_session,
-    ports_of,
-    public_target,
-    read_answer,
-    retry_after_s,
-)
+from notifiers.net import PublicResolver, failure, http_session, read_answer, retry_after_s
+from notifiers.signing import secret_of, signature
+from notifiers.targets import ports_of, public_target
 
 LONGEST_SUBJECT = 1000  # characters
 LARGEST_BODY = 512 * 1024  # bytes; a warning with all its words is a few thousand
-SECRET_PREFIX = "whsec_"  # noqa: S105  how a secret begins, not one
-LEAST_SECRET, MOST_SECRET = 24, 64  # bytes, as the specification asks
-PIECE = 2000  # bytes hashed at once; for 2,048 and more hashlib gives the interpreter's lock away, which costs a wait
 _PLACE = LINK.encode()
 
 
@@ -144,27 +132,6 @@ def body_of(rendered: Rendered) -> bytes:
     }
     kind = f"warning.{rendered.purpose.value}"
     return msgspec.json.encode({"type": kind, "timestamp": None if at is None else at.isoformat(), "data": data})
-
-
-def secret_of(text: object) -> bytes:
-    """The bytes of a receiver's secret, `whsec_` and base64. Raises ValueError; its text never quotes the secret."""
-    if not isinstance(text, str) or not text.startswith(SECRET_PREFIX) or len(text) > 200:
-        raise ValueError("not a webhook secret")
-    try:
-        secret = base64.b64decode(text.removeprefix(SECRET_PREFIX), validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError("not a webhook secret") from None
-    if not LEAST_SECRET <= len(secret) <= MOST_SECRET:
-        raise ValueError("not a webhook secret")
-    return secret
-
-
-def signature(secret: bytes, message_id: str, at: int, body: bytes) -> str:
-    """`v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`."""
-    signing = hmac.new(secret, f"{message_id}.{at}.".encode(), "sha256")
-    for start in range(0, len(body), PIECE):
-        signing.update(body[start : start + PIECE])
-    return "v1," + base64.b64encode(signing.digest()).decode()
 
 
 def status_meaning(status: int, says_when: bool) -> tuple[Outcome, Reason]:

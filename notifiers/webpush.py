@@ -26,7 +26,8 @@ from domain.outcomes import Outcome, Reason
 from domain.people import Channel
 from notifiers.batch import accepted, refused, sendable, spread
 from notifiers.channel import LINK, Delivery, Rendered, Result
-from notifiers.net import PublicResolver, failure, http_session, public_target, read_answer, retry_after_s
+from notifiers.net import PublicResolver, failure, http_session, read_answer, retry_after_s
+from notifiers.targets import public_target
 
 LARGEST_PAYLOAD = 3993  # bytes: 4096 less header, padding delimiter and tag (RFC 8291 section 4)
 LONGEST_TITLE = 200  # characters

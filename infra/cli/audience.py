@@ -13,8 +13,9 @@ from api.audience import Counts
 from domain.errors import InvalidInput, NotFound
 from domain.grants import Action
 from domain.warnings import Target
-from infra.cli.common import As, AsJson, DataDir, actor, read_file, show, with_stores
-from infra.runtime import Stores
+from infra.cli.common import As, DataDir, actor, read_file, with_stores
+from infra.cli.output import AsJson, show
+from infra.stores import Stores
 
 SHOWN = 20  # nodes and languages of a kind that are listed for people; JSON has all
 

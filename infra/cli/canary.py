@@ -13,9 +13,10 @@ import typer
 from domain.errors import InvalidInput, NotFound, Unreachable
 from domain.outcomes import Outcome
 from domain.people import Channel
-from infra.cli.common import As, AsJson, DataDir, actor, settings, show, with_stores
+from infra.cli.common import As, DataDir, actor, settings, with_stores
+from infra.cli.output import AsJson, show
 from infra.config import Settings
-from infra.runtime import Stores, runs
+from infra.stores import Stores, runs
 
 PARTIAL = 5
 LOOK_S = 0.2

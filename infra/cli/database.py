@@ -10,7 +10,8 @@ import typer
 from pydantic import SecretStr
 
 from domain.errors import InvalidInput, Unreachable
-from infra.cli.common import AsJson, DataDir, progress, settings, show
+from infra.cli.common import DataDir, settings
+from infra.cli.output import AsJson, progress, show
 from infra.config import DatabaseConfig, Settings
 from infra.copying import copy as copied
 from infra.copying import copy_master_key

@@ -9,7 +9,8 @@ import typer
 
 from api.schemas import jsonable
 from domain.errors import InvalidInput
-from infra.cli.common import AsJson, settings, show
+from infra.cli.common import settings
+from infra.cli.output import AsJson, show
 from infra.kafka import dead
 from infra.kafka.messages import Letter
 from infra.kafka.settings import KafkaConfig

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from infra import logs
-from infra.cli.common import AsJson, run_loop, show
+from infra.cli.common import run_loop
+from infra.cli.output import AsJson, show
 from infra.config import Settings
 from infra.demo.report import table
 from infra.demo.run import Demo

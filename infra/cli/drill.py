@@ -26,10 +26,11 @@ from api import drills
 from domain.errors import FenghuoError, InvalidInput, NotFound, Unreachable
 from domain.rulepacks import Level
 from infra import config, logs
-from infra.cli.common import As, AsJson, DataDir, actor, err, progress, run_loop, show
+from infra.cli.common import As, DataDir, actor, run_loop
+from infra.cli.output import AsJson, err, progress, show
 from infra.config import Settings
 from infra.demo.drill import sandboxed
-from infra.runtime import Stores, runs
+from infra.stores import Stores, runs
 
 PARTIAL = 5  # the exit status when not every station has acknowledged within the limit
 LOOK_S = 0.25  # between two looks at the report

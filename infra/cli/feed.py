@@ -12,9 +12,10 @@ from api.feeds import forms
 from domain.errors import InvalidInput
 from domain.feeds import Feed, Form, Mapping
 from domain.rulepacks import Level
-from infra.cli.common import As, AsJson, DataDir, Row, actor, listed, read_file, show, show_rows, with_stores
+from infra.cli.common import As, DataDir, Row, actor, listed, read_file, with_stores
+from infra.cli.output import AsJson, show, show_rows
 from infra.clock import SystemClock
-from infra.runtime import Stores
+from infra.stores import Stores
 
 app = typer.Typer(help="Feeds of other authorities, whose items become drafts.", no_args_is_help=True)
 

@@ -12,9 +12,10 @@ import typer
 
 from api.feed import public
 from domain.errors import InvalidInput
-from infra.cli.common import AsJson, DataDir, out, progress, settings, show, with_stores
+from infra.cli.common import DataDir, settings, with_stores
+from infra.cli.output import AsJson, out, progress, show
 from infra.fsck import check_file, rebuilt, verify
-from infra.runtime import Stores
+from infra.stores import Stores
 
 log_app = typer.Typer(help="The log itself: verify it, print it.", no_args_is_help=True)
 views_app = typer.Typer(help="The views, which can be rebuilt from the log at any time.", no_args_is_help=True)

@@ -1,4 +1,4 @@
-"""`fenghuo`: the console script. Mounts the groups of commands and turns every error into one line and a status.
+"""`fenghuo`: the console script. Turns every error into one line and a status.
 
 Exit status: 0 done, 1 failed, 2 used wrongly, 3 verification failed, 4 something unreachable, 5 delivered in part.
 """
@@ -13,29 +13,12 @@ import typer
 from typer.exceptions import TyperException
 
 from domain.errors import FenghuoError
-from infra.cli import (
-    audience,
-    canary,
-    cap,
-    database,
-    dead,
-    demo,
-    drill,
-    feed,
-    log,
-    rate,
-    reach,
-    registry,
-    roster,
-    serve,
-    status,
-    stays,
-    warning,
-)
-from infra.cli.common import err
+from infra.cli.commands import Commands
+from infra.cli.output import err
 
 app = typer.Typer(
     name="fenghuo",
+    cls=Commands,
     help="烽火 Fenghuo: warnings through a hierarchy, recorded, replayed, proved.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -58,37 +41,6 @@ def main(
     ] = False,
 ) -> None:
     """烽火 Fenghuo: warnings through a hierarchy, recorded, replayed, proved."""
-
-
-app.add_typer(cap.app, name="cap")
-app.add_typer(warning.app, name="warning")
-app.add_typer(feed.app, name="feed")
-app.add_typer(rate.app, name="rate")
-app.add_typer(dead.app, name="dead")
-app.add_typer(log.log_app, name="log")
-app.add_typer(log.views_app, name="views")
-app.add_typer(registry.hierarchy_app, name="hierarchy")
-app.add_typer(registry.people_app, name="people")
-app.add_typer(roster.app, name="roster")
-app.add_typer(registry.grant_app, name="grant")
-app.add_typer(registry.token_app, name="token")
-registry.people_app.add_typer(stays.app, name="stay")
-registry.people_app.command("tag")(stays.tag)
-app.command("audience")(audience.audience)
-app.add_typer(reach.app, name="reach")
-app.command("init")(registry.init)
-app.command("migrate")(database.migrate)
-app.command("copy")(database.copy)
-app.command("replay")(log.replay)
-app.command("all")(serve.everything)
-app.command("serve")(serve.serve)
-app.command("project")(serve.project)
-app.command("relay")(serve.relay)
-app.command("work")(serve.work)
-app.command("demo")(demo.demo)
-app.command("drill")(drill.drill)
-app.command("status")(status.status)
-app.command("self-test")(canary.self_test)
 
 
 def run() -> None:
@@ -120,5 +72,6 @@ def _used_wrongly(error: Any) -> int:
     """One line that says what was wrong and where help is; nothing where the help was printed in its stead."""
     if said := " ".join(error.format_message().split()).rstrip("."):
         where = error.ctx.command_path if getattr(error, "ctx", None) else "fenghuo"
-        err.print(f"fenghuo: {said}. See: {where} --help [cli.usage]", markup=False)
+        end = "" if said.endswith("?") else "."
+        err.print(f"fenghuo: {said}{end} See: {where} --help [cli.usage]", markup=False)
     return int(error.exit_code)

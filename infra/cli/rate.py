@@ -9,10 +9,11 @@ import typer
 from api.rates import Rates
 from domain.errors import NotFound
 from domain.rates import Rate
-from infra.cli.common import As, AsJson, DataDir, Row, actor, listed, settings, show, show_rows, with_stores
+from infra.cli.common import As, DataDir, Row, actor, listed, settings, with_stores
+from infra.cli.output import AsJson, show, show_rows
 from infra.cli.registry import OPERATOR
 from infra.providers import names
-from infra.runtime import Stores
+from infra.stores import Stores
 
 app = typer.Typer(help="How fast providers are asked, while the program runs.", no_args_is_help=True)
 

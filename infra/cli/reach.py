@@ -10,8 +10,9 @@ from rich.table import Table
 
 from domain.people import Channel
 from domain.reach import UNTESTED_DAYS, ReachTestOrdered
-from infra.cli.common import As, AsJson, DataDir, actor, out, show, with_stores
-from infra.runtime import Stores
+from infra.cli.common import As, DataDir, actor, with_stores
+from infra.cli.output import AsJson, out, show
+from infra.stores import Stores
 from projections.reach import Audit
 
 app = typer.Typer(help="Who can be reached, and who cannot.", invoke_without_command=True)

@@ -17,14 +17,18 @@ from domain.grants import GrantRole, TokenKind
 from domain.people import Channel, Person, Role
 from domain.rulepacks import standard
 from domain.stations import Node
-from infra import wiring
-from infra.cli.common import As, AsJson, DataDir, actor, correlation, progress, read_file, settings, show, with_stores
-from infra.runtime import Stores
+from infra.cli import stays
+from infra.cli.common import As, DataDir, actor, correlation, read_file, settings, with_stores
+from infra.cli.output import AsJson, progress, show
+from infra.stores import Stores
 
 hierarchy_app = typer.Typer(help="The tree of offices and stations.", no_args_is_help=True)
 people_app = typer.Typer(help="People: staff, citizens, enterprise contacts.", no_args_is_help=True)
 grant_app = typer.Typer(help="Who may do what, where.", no_args_is_help=True)
 token_app = typer.Typer(help="Credentials: API tokens and one-time login links.", no_args_is_help=True)
+people_app.add_typer(stays.app, name="stay")
+people_app.command("tag")(stays.tag)
+
 OPERATOR = "system:operator"
 """Who can run commands on the machine itself may give the first grants."""
 
@@ -198,7 +202,7 @@ def login_link(
 ) -> None:
     """Makes a link that signs one person in to the console, once."""
     secret = secrets.token_urlsafe(32)
-    url = f"{wiring.public_url(settings(data_dir=data_dir))}/login/{secret}"
+    url = f"{settings(data_dir=data_dir).reached_at()}/login/{secret}"
 
     async def act(stores: Stores) -> None:
         await stores.registry.issue_token(

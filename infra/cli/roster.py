@@ -12,9 +12,10 @@ import typer
 from api.duty import RosterShown
 from domain.errors import InvalidInput
 from domain.roster import Shift
-from infra.cli.common import As, AsJson, DataDir, actor, read_file, show, with_stores
+from infra.cli.common import As, DataDir, actor, read_file, with_stores
 from infra.cli.log import HOME_ZONE
-from infra.runtime import Stores
+from infra.cli.output import AsJson, show
+from infra.stores import Stores
 
 app = typer.Typer(help="Who is the duty officer, when (值班表).", no_args_is_help=True)
 NodeId = Annotated[str, typer.Argument(help="Which office or station.", metavar="NODE")]

@@ -16,11 +16,12 @@ import typer
 from domain.errors import InvalidInput
 from domain.rulepacks import LANES, Lane
 from infra import logs
-from infra.cli.common import DataDir, err, run_loop
+from infra.cli.common import DataDir, run_loop
+from infra.cli.output import err
 from infra.config import Settings, load
 from infra.roles import Role
-from infra.runtime import Stores
 from infra.serve import serving, until_stopped
+from infra.stores import Stores
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 

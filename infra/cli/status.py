@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
-from infra.cli.common import AsJson, DataDir, show, with_stores
-from infra.runtime import Stores, runs
+from infra.cli.common import DataDir, with_stores
+from infra.cli.output import AsJson, show
 from infra.state import State, measure
+from infra.stores import Stores, runs
 
 NAMED = 20  # silent stations that are named; --json names all
 GIB = 1024**3

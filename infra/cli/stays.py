@@ -12,8 +12,9 @@ import typer
 from domain import whereabouts
 from domain.errors import InvalidInput
 from domain.whereabouts import Stay
-from infra.cli.common import As, AsJson, DataDir, actor, progress, read_file, show, with_stores
-from infra.runtime import Stores
+from infra.cli.common import As, DataDir, actor, read_file, with_stores
+from infra.cli.output import AsJson, progress, show
+from infra.stores import Stores
 
 app = typer.Typer(help="Where people will be, and when. Kept sealed.", no_args_is_help=True)
 Who = Annotated[str, typer.Argument(help="The person's id.", metavar="PERSON")]

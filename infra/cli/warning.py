@@ -15,23 +15,10 @@ from api.preview import preview as previewed
 from api.preview_shapes import Preview
 from api.schemas import WarningIn, jsonable
 from domain.errors import InvalidInput, NotFound
-from infra.cli.common import (
-    As,
-    AsJson,
-    DataDir,
-    Row,
-    actor,
-    listed,
-    out,
-    read_file,
-    settings,
-    show,
-    show_rows,
-    with_stores,
-)
+from infra.cli.common import As, DataDir, Row, actor, listed, read_file, settings, with_stores
+from infra.cli.output import AsJson, out, show, show_rows
 from infra.cli.preview import preview_text
-from infra.runtime import Stores
-from infra.wiring import public_url
+from infra.stores import Stores
 from notifiers.links import Links
 
 app = typer.Typer(help="Warnings: draft, import, release, cancel, export.", no_args_is_help=True)
@@ -129,7 +116,7 @@ def preview(warning_id: Id, data_dir: DataDir = None, as_json: AsJson = False) -
 
     async def act(stores: Stores) -> Preview:
         setting = settings(data_dir=data_dir)
-        links = Links(public_url(setting), stores.vault.secret("links"))
+        links = Links(setting.reached_at(), stores.vault.secret("links"))
         now = stores.clock.now()
         pack = stores.desk.rules(now)
         return await asyncio.to_thread(

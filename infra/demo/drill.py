@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from domain.grants import TokenKind
-from infra.cli.common import progress
+from infra.cli.output import progress
 from infra.config import Settings
 from infra.demo.crowd import Crowd, Order
 from infra.demo.hierarchy import hierarchy
 from infra.demo.people import people
 from infra.demo.setup import SETUP, load
-from infra.runtime import Stores
 from infra.serve import serving
+from infra.stores import Stores
 
 PEOPLE = 300
 STAFF = ("duty_officer", "county_officer", "head", "deputy", "liaison")

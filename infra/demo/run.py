@@ -18,7 +18,7 @@ import aiohttp
 
 from domain.errors import FenghuoError
 from domain.grants import TokenKind
-from infra.cli.common import err, progress
+from infra.cli.output import err, progress
 from infra.config import Settings
 from infra.demo.crowd import Crowd, Order
 from infra.demo.hierarchy import hierarchy
@@ -27,8 +27,8 @@ from infra.demo.report import Summary
 from infra.demo.setup import SETUP, Cast, load
 from infra.demo.warning import warning_cap
 from infra.fsck import rebuilt, verify
-from infra.runtime import Stores
 from infra.serve import Serving, serving, until_stopped
+from infra.stores import Stores
 
 STAFF = ("duty_officer", "county_officer", "head", "deputy", "liaison")
 SLEEPER = "station-prato"

@@ -16,7 +16,7 @@ from domain.rulepacks import standard
 from domain.stations import Kind, Node, Scope
 from infra.demo.hierarchy import Hierarchy, NodeSpec
 from infra.demo.people import PersonSpec
-from infra.runtime import Stores
+from infra.stores import Stores
 
 SETUP = Actor(person_id="system:demo", correlation_id="demo-setup")
 ACK_LIMIT_S, THEN_S = 15, 2  # in the demo silence is escalated after 15, 17, 18 and 19 seconds

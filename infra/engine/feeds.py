@@ -22,7 +22,8 @@ from domain.errors import FenghuoError, InvalidInput, Unreachable
 from domain.feeds import Feed, Form, Taken
 from domain.ports import Clock
 from infra.engine.follower import Follower
-from notifiers.net import PublicResolver, http_session, may_be_public, retry_after_s
+from notifiers.net import PublicResolver, http_session, retry_after_s
+from notifiers.targets import may_be_public
 from projections.follower import Views
 
 _log = structlog.get_logger("fenghuo.feeds")

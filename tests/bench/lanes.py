@@ -18,7 +18,8 @@ from api.commands import Actor
 from domain.outcomes import Outcome
 from domain.people import Channel
 from domain.rulepacks import Lane, Level
-from infra.runtime import Runtime, Stores
+from infra.runtime import Runtime
+from infra.stores import Stores
 from notifiers.channel import Delivery, Rendered, Result
 from tests.bench.figures import Figure
 from tests.bench.rig import SECOND, content, drafted, folder, populate

@@ -20,8 +20,9 @@ from domain.relays import RelayAcknowledged
 from infra.clock import SystemClock
 from infra.log.mapper import EventMapper
 from infra.log.store import EventLog
-from infra.runtime import Runtime, Stores, new_id
+from infra.runtime import Runtime
 from infra.storage import Storage, in_files
+from infra.stores import Stores, new_id
 from infra.vault import FileVault
 from notifiers.channel import Delivery, Rendered, Result
 from projections.follower import Views

@@ -20,7 +20,8 @@ import uvloop
 from domain.outcomes import Outcome
 from domain.people import Channel
 from infra import logs
-from infra.runtime import Runtime, Stores
+from infra.runtime import Runtime
+from infra.stores import Stores
 from notifiers.channel import Delivery, Rendered, Result
 from tests.bench.figures import ROOT, SWITCH_S, Figure
 from tests.bench.rig import fan_out, folder, populate

@@ -14,8 +14,9 @@ from domain.people import Channel
 from infra.config import DatabaseConfig
 from infra.migrate import migrate
 from infra.postgres import conninfo, views_schema
-from infra.runtime import Runtime, Stores
+from infra.runtime import Runtime
 from infra.storage import Storage, in_database
+from infra.stores import Stores
 from infra.vault import FileVault
 from projections.follower import Views, wipe
 from projections.postgres import postgres_views

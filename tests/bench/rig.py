@@ -22,7 +22,8 @@ from domain.people import Channel, Person, Role
 from domain.rulepacks import Level, standard
 from domain.stations import SUFFIX, Kind, Node, Scope
 from domain.warnings import Area, ContactCard, Content, Target, Text
-from infra.runtime import Runtime, Stores
+from infra.runtime import Runtime
+from infra.stores import Stores
 from notifiers.channel import Notifier
 from tests.bench.figures import ROOT
 

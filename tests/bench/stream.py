@@ -30,8 +30,8 @@ from domain.rulepacks import standard
 from domain.stations import Kind
 from domain.warnings import Status
 from infra.config import Settings
-from infra.runtime import Stores
 from infra.serve import GRACE_S, Serving, serving
+from infra.stores import Stores
 from tests.bench.figures import ROOT, Figure, raise_file_limit
 from tests.bench.rig import FIRST, SECOND, SETUP, content, drafted, folder, node, person
 

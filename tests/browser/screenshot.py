@@ -24,8 +24,8 @@ from infra.config import Settings
 from infra.demo.crowd import Crowd, Order
 from infra.demo.run import ANSWERS, SLEEPER, STAFF, Demo
 from infra.demo.setup import SETUP
-from infra.runtime import Stores
 from infra.serve import Serving, serving
+from infra.stores import Stores
 
 IMAGES = Path(__file__).parents[2] / "docs" / "img"
 CHROMIUM = "/usr/bin/chromium"

@@ -26,8 +26,8 @@ from infra.log import store
 from infra.log.postgres import PostgresLog
 from infra.migrate import migrate
 from infra.postgres import REVISION, Database, revision
-from infra.runtime import Stores
 from infra.storage import in_database
+from infra.stores import Stores
 from projections.follower import Views
 from projections.sqlite import sqlite_views
 

@@ -16,7 +16,7 @@ from infra.clock import ManualClock
 from infra.config import DatabaseConfig
 from infra.fsck import rebuilt
 from infra.migrate import migrate
-from infra.runtime import Stores
+from infra.stores import Stores
 from tests.postgres_part import Absent, Server, absent, own
 
 

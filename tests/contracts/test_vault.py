@@ -20,7 +20,7 @@ from domain.private import Sealed
 from domain.stations import Kind, Node
 from infra.keys_postgres import PostgresKeys
 from infra.postgres import Database
-from infra.runtime import Stores
+from infra.stores import Stores
 from infra.vault import FileVault
 
 FIELDS = {"name": "安娜·罗西", "phone": "+393331234567", "email": "anna.rossi@people.example"}

@@ -20,10 +20,11 @@ from domain.outcomes import Outcome, Reason
 from domain.rulepacks import Lane, Level
 from domain.shards import Purpose
 from infra.sandbox.behaviour import Behaviour, Kind
-from notifiers import net, webhook
+from notifiers import net, targets, webhook
 from notifiers.channel import Result
-from notifiers.net import public_target
-from notifiers.webhook import WebhookNotifier, WebhookSettings, secret_of, signature, status_meaning
+from notifiers.signing import secret_of, signature
+from notifiers.targets import public_target
+from notifiers.webhook import WebhookNotifier, WebhookSettings, status_meaning
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 INSIDE = [
@@ -205,7 +206,7 @@ async def test_a_name_that_leads_inside_when_it_is_connected_to(
     server = await asyncio.start_server(lambda *_: connected.append(1), "127.0.0.1", 0)
     connected: list[int] = []
     port = server.sockets[0].getsockname()[1]
-    monkeypatch.setattr(net, "PORTS", frozenset({port}))
+    monkeypatch.setattr(targets, "PORTS", frozenset({port}))
     names = Rebinding()
     monkeypatch.setattr(net, "ThreadedResolver", lambda: names)
     notifier: Any = hooks.notifier() if channel == "webhook" else push.notifier()

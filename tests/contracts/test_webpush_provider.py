@@ -18,7 +18,8 @@ from domain.outcomes import Outcome, Reason
 from infra.sandbox.behaviour import Behaviour, Kind
 from infra.sandbox.push import SandboxPush
 from notifiers.channel import Result
-from notifiers.net import LONGEST_ASKED_S, ForbiddenAddress, PublicResolver, is_public, retry_after_s
+from notifiers.net import LONGEST_ASKED_S, PublicResolver, retry_after_s
+from notifiers.targets import ForbiddenAddress, is_public
 from notifiers.webpush import (
     LARGEST_PAYLOAD,
     Tokens,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,18 @@ def test_a_ring_that_crosses_itself_is_what_it_goes_round():
 
     assert inside(bow, 5, 1) is inside(bow, 5, 9) is False
     assert inside(bow, 1, 5) is inside(bow, 9, 5) is True
+
+
+def test_a_ring_that_crosses_itself_a_million_times_is_no_harder():
+    chance = random.Random(20261)
+    ring = [(chance.uniform(-60, 60), chance.uniform(-60, 60)) for _ in range(3000)]
+    area = geometry.polygon(ring)
+    assert area is not None
+    for _ in range(20):
+        lat, lon = chance.uniform(-60, 60), chance.uniform(-60, 60)
+        sides = pairwise([*ring, ring[0]])
+        met = [x + (lat - y) / (y1 - y) * (x1 - x) for (y, x), (y1, x1) in sides if (y > lat) != (y1 > lat)]
+        assert area(lat, lon) is (sum(x > lon for x in met) % 2 == 1)
 
 
 @given(lats, lons, st.floats(0.5, 40), st.integers(-3, 3))

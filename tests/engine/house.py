@@ -31,8 +31,9 @@ from infra.clock import ManualClock
 from infra.config import DatabaseConfig
 from infra.copying import copy, copy_master_key
 from infra.kafka.settings import KafkaConfig
-from infra.runtime import Runtime, Stores
+from infra.runtime import Runtime
 from infra.storage import in_database, in_files
+from infra.stores import Stores
 from notifiers.channel import Delivery, Notifier, Rendered, Result
 from projections.follower import wipe
 from tests.postgres_part import schema_of

@@ -17,8 +17,8 @@ from domain.errors import InvalidInput, Unreachable
 from domain.outcomes import Outcome, Reason
 from domain.shards import ReceiptsRecorded
 from infra.config import EmailConfig, Settings
-from infra.runtime import Stores
 from infra.serve import serving
+from infra.stores import Stores
 from notifiers.verp import Verp
 
 DOMAIN = "bounces.fao.example"

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from setting import History
 from terminal import fenghuo, process, refused
 from townsfolk import PEOPLE, phone_of
 
-from infra.cli.main import app
+from infra.cli.commands import PLACES, loaded
 
 
-def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for name, command in group.commands.items():
+def commands(found: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, command in found.items():
         yield (*path, name)
         if hasattr(command, "commands"):
-            yield from commands(command, (*path, name))
+            yield from commands(command.commands, (*path, name))
 
 
-ROOT = typer.main.get_command(app)
+ROOT = {name: loaded(name) for name in PLACES}
 COMMANDS = [(), *commands(ROOT)]
 
 
@@ -42,6 +43,25 @@ def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
     assert (wrong.status, wrong.out) == (2, "")
     assert "--nonsense" in wrong.err
     assert "Traceback" not in wrong.err
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_the_list_says_of_each_command_what_it_says_itself(name: str) -> None:
+    assert " ".join((ROOT[name].help or "").split("\n\n")[0].split()) == PLACES[name].help
+
+
+def test_a_command_loads_no_more_than_it_needs() -> None:
+    code = "\n".join(
+        (
+            "import sys",
+            "from infra.cli.main import run",
+            "sys.argv = ['fenghuo', '--version']",
+            "try: run()",
+            "finally: print(*sys.modules)",
+        )
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert {"fastapi", "sqlalchemy", "aiohttp", "aiokafka", "twilio", "pydantic"} & set(ran.stdout.split()) == set()
 
 
 def test_all_commands_are_known_to_these_tests() -> None:

@@ -15,7 +15,7 @@ from api.commands import Actor
 from domain.errors import NotPermitted
 from domain.people import Channel
 from domain.reach import ReachTestOrdered
-from infra.runtime import Stores
+from infra.stores import Stores
 from tests.ops.installation import install
 from tests.ops.process import Sandbox, Serve, free_port, sandbox
 

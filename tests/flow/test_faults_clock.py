@@ -20,9 +20,9 @@ from domain.relays import RelayEscalated
 from domain.shards import ReceiptsRecorded
 from infra.clock import ManualClock
 from infra.config import Settings
-from infra.runtime import Stores
 from infra.sandbox.behaviour import Behaviour, Kind
 from infra.serve import serving
+from infra.stores import Stores
 
 HOUR = timedelta(hours=1)
 JUMPS = pytest.mark.parametrize("jump", [-HOUR, HOUR], ids=["back", "ahead"])

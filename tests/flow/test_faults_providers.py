@@ -18,10 +18,10 @@ from domain.people import Person
 from domain.shards import ChunkRecorded, ShardPlanned
 from infra.clock import ManualClock
 from infra.config import Settings, SmsConfig
-from infra.runtime import Stores
 from infra.sandbox.behaviour import Behaviour, Kind
 from infra.sandbox.sms import SandboxSms
 from infra.serve import serving
+from infra.stores import Stores
 from notifiers.breaker import FIRST_S
 
 HEAD, OFFICER = phone_of("milan-head"), phone_of("officer1")

@@ -12,8 +12,8 @@ from town import NOW, Town, town
 from domain.rates import Rate, RateSet
 from infra.clock import ManualClock
 from infra.config import Settings
-from infra.runtime import Stores
 from infra.serve import serving
+from infra.stores import Stores
 
 
 async def test_a_rate_is_an_event_with_its_actor_and_holds_at_once_and_after_a_restart(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from domain.grants import TokenKind
 from domain.people import Channel
 from infra.clock import ManualClock
 from infra.config import Settings
-from infra.runtime import Stores
 from infra.serve import Sandbox, Serving, serving
+from infra.stores import Stores
 
 NOW = datetime(2026, 7, 1, 8, 0, tzinfo=UTC)
 OURS = {"Sec-Fetch-Site": "same-origin"}  # what a browser says of a form of our own page

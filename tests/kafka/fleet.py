@@ -26,7 +26,7 @@ from infra.engine.queue import ViewContacts, ViewQueue, ViewTexts
 from infra.kafka.dispatch import Dispatcher
 from infra.kafka.queue import KafkaQueue
 from infra.kafka.settings import KafkaConfig
-from infra.runtime import Stores
+from infra.stores import Stores
 from notifiers.channel import Delivery, Notifier, Rendered, Result
 from notifiers.links import Links
 from notifiers.worker import LEASE_S, Queue, Worker

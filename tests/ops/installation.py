@@ -16,7 +16,7 @@ from domain.people import Channel, Person, Role
 from domain.rulepacks import standard
 from domain.stations import SUFFIX, Kind, Node, Scope
 from infra.config import DatabaseConfig
-from infra.runtime import Stores
+from infra.stores import Stores
 
 SETUP = Actor(person_id="system:setup", correlation_id="setup")
 STATIONS = ("milan", "prato", "madrid", "paris")

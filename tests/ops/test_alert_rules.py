@@ -20,7 +20,8 @@ from domain.outcomes import Outcome, Reason
 from domain.people import Channel
 from infra.clock import SystemClock
 from infra.gauges import StateCollector
-from infra.runtime import Runtime, Stores
+from infra.runtime import Runtime
+from infra.stores import Stores
 from notifiers.absent import AbsentNotifier
 from notifiers.channel import Result
 from notifiers.failover import Provider, Providers

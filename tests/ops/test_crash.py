@@ -29,7 +29,7 @@ from domain.outcomes import Outcome, Reason, Row
 from domain.people import Channel
 from domain.shards import ChunkRecorded, ReceiptsRecorded, ShardPlanned
 from domain.warnings import WarningDrafted
-from infra.runtime import Stores
+from infra.stores import Stores
 
 from .installation import OFFICERS, Installation, draft, install
 from .process import Sandbox, Serve, fenghuo, free_port, sandbox

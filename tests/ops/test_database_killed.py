@@ -23,7 +23,7 @@ from domain.people import Channel
 from domain.shards import ChunkRecorded, ShardPlanned
 from infra.config import DatabaseConfig
 from infra.migrate import migrate
-from infra.runtime import Stores
+from infra.stores import Stores
 from tests.postgres_part import Server
 from tests.postgres_part import environment as settings_of
 

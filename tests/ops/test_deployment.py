@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
 from pydantic import BaseModel
 from typer.exceptions import TyperException
 
 from domain.rulepacks import LANES
-from infra.cli.main import app
+from infra.cli.commands import PLACES, loaded
 from infra.config import PREFIX, Settings, load
 from infra.runtime import DRAIN_S
 from infra.serve import GRACE_S
@@ -30,11 +29,7 @@ from tests.ops.locks import ROOT
 OPS = ROOT / "infra" / "ops"
 UNITS = sorted((OPS / "systemd").glob("*.service"))
 PROGRAM = "/opt/fenghuo/bin/fenghuo"
-ROOT_COMMAND = typer.main.get_command(app)
 
-# What these files use and this program does not have yet. From the day on which it does, it is held to how they use it.
-COMING_COMMANDS: set[str] = set()
-COMING_SETTINGS: set[str] = set()
 SAMPLE = {"FENGHUO_DATABASE_URL": "postgresql://fenghuo:secret@postgres:5432/fenghuo", "FENGHUO_EMAIL__PASSWORD": "x"}
 
 
@@ -69,14 +64,11 @@ def unit(path: Path) -> dict[str, list[str]]:
 
 
 def known(arguments: list[str]) -> None:
-    """Fails where these are no arguments of `fenghuo`, unless they are of a command that is still to come."""
+    """Fails where these are no arguments of `fenghuo`."""
     name, *rest = arguments
-    command = ROOT_COMMAND.commands.get(name)  # type: ignore[attr-defined]
-    if command is None:
-        assert name in COMING_COMMANDS, f"fenghuo {name} is no command"
-        return
+    assert name in PLACES, f"fenghuo {name} is no command"
     try:
-        command.make_context(name, rest)
+        loaded(name).make_context(name, rest)
     except TyperException as error:
         raise AssertionError(f"fenghuo {shlex.join(arguments)}: {error.format_message()}") from None
 
@@ -88,20 +80,17 @@ def section(annotation: Any) -> type[BaseModel] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
-def coming(name: str) -> bool:
-    """Whether a variable is of a setting that is still to come. Fails where it is of none at all."""
+def must_be_setting(name: str) -> None:
+    """Fails where a variable is of no setting."""
     top, *below = name.removeprefix(PREFIX).lower().split("__")
     if top == "config" and not below:
-        return False
-    if top not in Settings.model_fields:
-        assert top in COMING_SETTINGS, f"{name} is no setting"
-        return True
+        return
+    assert top in Settings.model_fields, f"{name} is no setting"
     model = section(Settings.model_fields[top].annotation)
     for part in below:
         assert model is not None, f"{name}: {top} has no parts"
         assert part in model.model_fields, f"{name} is no setting"
         model = section(model.model_fields[part].annotation)
-    return False
 
 
 def loads(variables: Mapping[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
@@ -112,8 +101,7 @@ def loads(variables: Mapping[str, str], folder: Path, monkeypatch: pytest.Monkey
     for name, value in variables.items():
         assert name.startswith(PREFIX)
         plain = name.removesuffix("_FILE")
-        if coming(plain):
-            continue
+        must_be_setting(plain)
         if plain != name:
             secret = folder / plain
             secret.write_text(SAMPLE[plain] + "\n", encoding="utf-8")
@@ -234,7 +222,8 @@ def test_the_image_is_built_from_what_is_there_and_runs_as_nobody_in_particular(
     assert 'ENTRYPOINT ["fenghuo"]' in final
     kept = dict(pair.split("=", 1) for line in final if line.startswith("ENV ") for pair in line.split()[1:])
     for name in kept:
-        assert not name.startswith(PREFIX) or not coming(name)
+        if name.startswith(PREFIX):
+            must_be_setting(name)
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
@@ -292,7 +281,7 @@ def test_the_drop_in_with_secrets_names_real_settings(tmp_path: Path, monkeypatc
     assert {value.removeprefix("%d/") for value in variables.values()} == loaded
     for name in variables:
         assert name.endswith("_FILE")
-        assert not coming(name.removesuffix("_FILE"))
+        must_be_setting(name.removesuffix("_FILE"))
 
 
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from domain.ids import warning_stream
 from domain.outcomes import Outcome
 from domain.shards import ChunkIntended, ChunkRecorded
 from domain.warnings import WarningDrafted
-from infra.runtime import Stores
+from infra.stores import Stores
 
 from .installation import Installation, draft, install
 from .process import Sandbox, Serve, fenghuo, free_port, sandbox

@@ -15,7 +15,7 @@ import structlog
 
 from domain.warnings import WarningDrafted, WarningReleased
 from infra import logs
-from infra.runtime import Stores
+from infra.stores import Stores
 
 from .installation import Installation, draft, install
 from .process import TOKEN, Sandbox, Serve, free_port, sandbox

@@ -14,7 +14,7 @@ from domain.outcomes import Outcome
 from domain.people import Channel
 from domain.shards import ChunkRecorded
 from infra.config import DatabaseConfig
-from infra.runtime import Stores
+from infra.stores import Stores
 from tests.postgres_part import environment as settings_of
 from tests.postgres_part import schema_of
 
