@@ -44,8 +44,8 @@ def polygon(ring: Sequence[Point]) -> Inside | None:
     points = unwrapped(ring)  # x, y: longitude first
     if len(points) < 3:
         return None
-    # Of a ring that crosses itself a point is within where the ring goes round it an odd number of times: this is how
-    # the sides are counted that a ray from the point meets. Making such a ring valid first takes minutes for 400 points.
+    # Of a ring that crosses itself a point is within where it goes round it an odd number of times: this is how the
+    # sides are counted that a ray from the point meets. To make such a ring valid first takes minutes for 400 points.
     area = shapely.Polygon(points)
     if shapely.convex_hull(area).area == 0:
         return None
