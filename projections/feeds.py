@@ -40,9 +40,7 @@ class Feeds(Projection):
         )
 
     def apply(self, events: Sequence[Recorded], db: Connection) -> None:
-        feeds = self.table_
         for r in events:
-            of_stream = feeds.c.feed_id == r.stream.partition("-")[2]
             match r.event:
                 case FeedAdded(feed=feed, added_by=by):
                     row = {
@@ -54,14 +52,11 @@ class Feeds(Projection):
                         "allowed_by": "",
                         "position": r.position,
                     }
-                    upsert(db, feeds, [row])
+                    upsert(db, self.table_, [row])
                 case FeedRemoved():
-                    db.execute(
-                        update(feeds).where(of_stream).values(removed=True, release_levels=[], position=r.position)
-                    )
+                    self._change(db, r, removed=True, release_levels=[])
                 case FeedReleaseAllowed(levels=levels, allowed_by=by):
-                    change = {"release_levels": [level.value for level in levels], "allowed_by": by}
-                    db.execute(update(feeds).where(of_stream).values(**change, position=r.position))
+                    self._change(db, r, release_levels=[level.value for level in levels], allowed_by=by)
                 case FeedItemsTaken(feed_id=feed_id, items=items):
                     rows = [
                         {
@@ -76,6 +71,10 @@ class Feeds(Projection):
                         for item in items
                     ]
                     upsert(db, self.items_, rows)
+
+    def _change(self, db: Connection, r: Recorded, **values: Any) -> None:
+        of_stream = self.table_.c.feed_id == r.stream.partition("-")[2]
+        db.execute(update(self.table_).where(of_stream).values(**values, position=r.position))
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
