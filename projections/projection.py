@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, ClassVar
 
 import msgspec
@@ -120,23 +121,29 @@ class _Compiled:
         compiled = statement.compile(dialect=dialect, column_keys=columns)
         assert isinstance(compiled, SQLCompiler)
         self.sql = str(compiled)
-        self._positional = compiled.positional
-        names = (compiled.positiontup or []) if compiled.positional else list(compiled.binds)
-        self._constants = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
+        constants = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
         converters = {
             # Every driver takes a bool as it is; the library's check of it costs more than all the other columns.
             n: None if isinstance(b.type, Boolean) else b.type.dialect_impl(dialect).bind_processor(dialect)
             for n, b in compiled.binds.items()
         }
-        self._names = [(name, converters[name]) for name in names]
+        self._constants = {n: c(v) if (c := converters[n]) and v is not None else v for n, v in constants.items()}
+        self._converters = [(n, c) for n, c in converters.items() if c is not None and n not in constants]
+        order = compiled.positiontup or []
+        # A tuple of the row's values in the statement's order; itemgetter of a single name would not give a tuple.
+        self._in_order = itemgetter(*order) if len(order) > 1 else lambda bound: tuple(bound[n] for n in order)
+        self._positional = compiled.positional
 
     def parameters(self, rows: Sequence[dict[str, Any]]) -> Any:
-        constants, names = self._constants, self._names
-        if constants:
-            rows = [{**constants, **row} for row in rows]
-        if self._positional:
-            return [tuple([c(row[n]) if c is not None else row[n] for n, c in names]) for row in rows]
-        return [{n: c(row[n]) if c is not None else row[n] for n, c in names} for row in rows]
+        bound = rows if not self._constants and not self._converters else [self._bound(row) for row in rows]
+        return list(map(self._in_order, bound)) if self._positional else bound
+
+    def _bound(self, row: dict[str, Any]) -> dict[str, Any]:
+        made = {**self._constants, **row}
+        for name, convert in self._converters:
+            if (value := made[name]) is not None:  # nothing is nothing in every type
+                made[name] = convert(value)
+        return made
 
 
 def upsert(db: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:

@@ -203,19 +203,21 @@ class Batch:
         warning_id, recipients = self.shards.get(event.shard_id, ("", []))
         if not recipients:
             return
+        receipts = isinstance(event, ReceiptsRecorded)
         for o in event.rows:
             key = (warning_id, recipients[o.index])
-            arrives = o.outcome in (Outcome.ACCEPTED, Outcome.DELIVERED)
-            self._release(key, None if arrives else event.shard_id, position)
-            failed = o.outcome is Outcome.REFUSED and isinstance(event, ReceiptsRecorded)
-            if not failed and o.outcome not in REACHED:
-                continue
             person = self.reach.get(key)
             if person is None:
                 continue
+            arrives = o.outcome is Outcome.ACCEPTED or o.outcome is Outcome.DELIVERED
+            if person["held"]:
+                self._release(key, None if arrives else event.shard_id, position)
+            failed = receipts and o.outcome is Outcome.REFUSED
+            if not failed and o.outcome not in REACHED:
+                continue
             self.touched.add(key)
             person["failed"] += failed
-            person["sent"] += o.outcome in (Outcome.ACCEPTED, Outcome.UNKNOWN)
+            person["sent"] += o.outcome is Outcome.ACCEPTED or o.outcome is Outcome.UNKNOWN
             if o.outcome is Outcome.DELIVERED and not person["delivered"]:
                 person["delivered"] = True
                 self.relay(warning_id, person["node_id"], position)["delivered"] += 1
