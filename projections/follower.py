@@ -272,42 +272,50 @@ class Views:
     def rebuild(
         self, read: Read, names: Sequence[str] | None = None, on_batch: Callable[[int], None] | None = None
     ) -> None:
-        """Builds a new generation of the named views (all, for None) from the first event, then reads from it."""
-        for name in names or self.names():
-            self._rebuild(name, read, on_batch)
+        """Builds a new generation of the named views (all, for None) from the first event, then reads from it.
 
-    def _rebuild(self, name: str, read: Read, on_batch: Callable[[int], None] | None) -> None:
-        cls, old = self._classes[name], self._current[name]
-        fresh = cls(old.generation + 1)
+        They are built in one reading of the log, and change places with the old ones in one moment.
+        """
+        wanted = list(names or self.names())
+        fresh: dict[str, Projection] = {}
         with self._changing() as db:
-            # The generation before stays for readers of other processes, until the next rebuild.
-            cls(old.generation - 1).metadata.drop_all(db)
-            fresh.metadata.drop_all(db)
-            fresh.metadata.create_all(db)
+            for name in wanted:
+                cls, old = self._classes[name], self._current[name]
+                fresh[name] = cls(old.generation + 1)
+                # The generation before stays for readers of other processes, until the next rebuild.
+                cls(old.generation - 1).metadata.drop_all(db)
+                fresh[name].metadata.drop_all(db)
+                fresh[name].metadata.create_all(db)
         at = 0
-        while True:
-            events = read(at, BATCH)
+        while fresh:
+            events = _bounded(read(at, BATCH))
             with self._changing() as db:
+                for view in fresh.values() if events else ():
+                    view.apply(events, db)
                 if events:
-                    fresh.apply(events, db)
                     at = events[-1].position
-                behind = at < self._positions(db)[name]
-                if not events and not behind:
-                    db.execute(delete(_positions).where(_positions.c.name == name))
-                    db.execute(
-                        insert(_positions).values(
-                            name=name,
-                            generation=fresh.generation,
-                            code_version=cls.code_version,
-                            position=at,
-                            current=1,
-                        )
-                    )
-                    self._current[name] = fresh
+                elif at >= max(position for name, position in self._positions(db).items() if name in fresh):
+                    self._switch(db, fresh, at)
+                    fresh = {}
             if on_batch is not None:
                 on_batch(at)
-            if self._current[name] is fresh:
-                break
+
+    def _switch(self, db: Connection, fresh: dict[str, Projection], at: int) -> None:
+        db.execute(delete(_positions).where(_positions.c.name.in_(fresh)))
+        db.execute(
+            insert(_positions),
+            [
+                {
+                    "name": name,
+                    "generation": view.generation,
+                    "code_version": view.code_version,
+                    "position": at,
+                    "current": 1,
+                }
+                for name, view in fresh.items()
+            ],
+        )
+        self._current.update(fresh)
 
     # Comparing -------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from setting import History
-from terminal import Ran, fenghuo, refused
+from terminal import Ran, fenghuo, process, refused
+
+from projections.follower import Views
 
 BYTES = 24  # how many single bytes are tried
 
@@ -132,6 +134,20 @@ def test_a_view_that_was_edited_is_noticed_and_rebuilt(signed: History) -> None:
         0,
         {"views": ["warnings"], "identical": True, "position": again.json["position"]},
     )
+
+
+def test_a_rebuild_beside_a_growing_log_claims_no_damage(signed: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    rebuild = Views.rebuild
+
+    def meanwhile(views: Views, *arguments: Any) -> None:
+        given = process("grant", "give", "milan-zh", "auditor", "milan", folder=signed.folder)
+        assert given.status == 0, given.err
+        rebuild(views, *arguments)
+
+    monkeypatch.setattr(Views, "rebuild", meanwhile)
+    rebuilt = fenghuo("views", "rebuild", "--json", folder=signed.folder)
+    assert (rebuilt.status, rebuilt.json["identical"]) == (0, None)
+    assert verify(signed).status == 0
 
 
 def test_views_are_made_anew_where_they_are_missing(signed: History) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from tests.ops.locks import ROOT, RUNTIME
 
-pytestmark = pytest.mark.timeout(600)  # the installation alone takes half a minute, and the demo is a story
+pytestmark = pytest.mark.timeout(600)  # the demo is a story
 NAMES = ("domain", "projections", "notifiers", "api", "infra")
 DEMO_S = 240
 KEYS = {
@@ -50,7 +50,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bin folder of an environment with the wheel and what the lock names, and nothing else."""
     folder = tmp_path_factory.mktemp("installed") / "venv"
     run(sys.executable, "-m", "venv", folder, cwd=folder.parent)
-    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", folder / "bin" / "python"]
     run(*pip, "--require-hashes", "--requirement", ROOT / RUNTIME, cwd=folder.parent)
     run(*pip, "--no-deps", wheel, cwd=folder.parent)
     return folder / "bin"
