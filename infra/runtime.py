@@ -23,7 +23,7 @@ from api.feeds.desk import FeedDesk
 from api.reachability import Reachability
 from api.receipts import Receipts
 from api.registry import Registry
-from domain.errors import FenghuoError, Unreachable
+from domain.errors import FenghuoError, UnknownEvent, Unreachable
 from domain.people import Channel
 from domain.ports import Clock
 from domain.rulepacks import LANES, Lane
@@ -32,6 +32,7 @@ from infra.config import DatabaseConfig
 from infra.engine.feeds import Poller
 from infra.engine.follower import Follower
 from infra.engine.ladder import Ladder
+from infra.engine.left import Left
 from infra.engine.planner import Planner
 from infra.engine.queue import ViewContacts, ViewQueue, ViewTexts
 from infra.engine.timekeeper import Timekeeper
@@ -122,8 +123,11 @@ class Stores:
         return self._lock(name)
 
     async def catch_up(self) -> int:
-        """Brings the views to the end of the log."""
-        return await asyncio.to_thread(self.views.catch_up, self.log.read_now)
+        """Brings the views to the end of the log, or to an event of a newer program; the position reached."""
+        try:
+            return await asyncio.to_thread(self.views.catch_up, self.log.read_now)
+        except UnknownEvent:  # which was logged when it was met
+            return self.views.position
 
     async def sign(self) -> None:
         """Signs the log as it is; where that fails, it is logged, and the next to run signs instead."""
@@ -171,13 +175,14 @@ class Runtime:
         }
         self.queue = ViewQueue(stores.views, stores.follower, stores.clock, stores.log.last_recorded_now, lanes)
         self.texts = ViewTexts(stores.views, stores.clock)
+        self.left = Left()  # by the relay
         self._taken_from: ViewQueue | KafkaQueue = self.queue
         self._announcing: dict[str, Part] = {}
         if kafka is not None:
             self._taken_from = KafkaQueue(kafka.model_copy(update={"member": worker}), stores.clock, tuple(lanes))
             self._announcing = {
                 "dispatch": Dispatcher(self.queue, stores.clock, kafka).run,
-                "feed": FeedRelay(stores.log, kafka).run,
+                "feed": FeedRelay(stores.log, kafka, self.left).run,
             }
         self.worker = Worker(
             log=stores.log,
@@ -194,8 +199,8 @@ class Runtime:
         self.poller = Poller(
             stores.feeds, stores.views, stores.follower, stores.clock, random.random, allowed_origins=feed_origins
         )
-        self.timekeeper = Timekeeper(stores.log, stores.views, stores.follower, stores.clock)
-        self.ladder = Ladder(stores.log, stores.views, stores.follower, stores.clock)
+        self.timekeeper = Timekeeper(stores.log, stores.views, stores.follower, stores.clock, self.left)
+        self.ladder = Ladder(stores.log, stores.views, stores.follower, stores.clock, self.left)
         self._worker_id = worker
         self._locks: list[Lock] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -223,10 +228,17 @@ class Runtime:
         else:
             parts["watcher"] = stores.follower.watch
             if role.folds:
-                parts[Role.PROJECT] = partial(alone, Role.PROJECT, stores.lock(Role.PROJECT), self._folding())
+                parts[Role.PROJECT] = partial(
+                    alone, Role.PROJECT, stores.lock(Role.PROJECT), self._folding(), self._views_parked
+                )
             if role.plans:
-                parts[Role.RELAY] = partial(alone, Role.RELAY, stores.lock(Role.RELAY), self._planning())
+                parts[Role.RELAY] = partial(
+                    alone, Role.RELAY, stores.lock(Role.RELAY), self._planning(), self.left.__len__
+                )
         self._tasks = [asyncio.create_task(supervised(name, part), name=name) for name, part in parts.items()]
+
+    def _views_parked(self) -> bool:
+        return self.stores.follower.parked is not None
 
     def _folding(self) -> dict[str, Part]:
         return {"follower": self.stores.follower.run, "prover": self.stores.prover.run}
@@ -235,7 +247,7 @@ class Runtime:
         stores = self.stores
         # Whoever takes from the table here hears of shards at once: the worker, or who announces them.
         offer = self.queue.offer if self.role.sends or self._announcing else lambda _: None
-        planner = Planner(stores.log, stores.views, stores.follower, stores.clock, stores.vault, offer)
+        planner = Planner(stores.log, stores.views, stores.follower, stores.clock, stores.vault, offer, self.left)
         parts: dict[str, Part] = {
             "timekeeper": self.timekeeper.run,
             "planner": planner.run,
@@ -291,10 +303,7 @@ class Runtime:
 
 def runs(stores: Stores) -> bool:
     """Whether a process plans what is released on this installation."""
-    lock = stores.lock(Role.RELAY)
-    free = lock.take()
-    lock.give_back()
-    return not free
+    return stores.lock(Role.RELAY).taken()
 
 
 @contextlib.asynccontextmanager
