@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
@@ -25,7 +25,7 @@ CHECK_S = 1.0  # how often a holder makes sure of its lock, and another one asks
 FIRST_WAIT_S = 0.2  # before a part that failed begins again; doubles
 LONGEST_WAIT_S = 15.0
 LOOKED_AT_S = (0.01, 0.04)  # a lock that is only being looked at is free again by then
-FIRST_OFFER_S = 5.0  # for so long a lock is kept that nobody took when it was offered; doubles
+FIRST_OFFER_S = 5.0  # for so long a lock is kept that came back after it was offered; doubles
 LONGEST_OFFER_S = 60.0
 
 Part = Callable[[], Coroutine[Any, Any, None]]
@@ -111,17 +111,35 @@ async def supervised(name: str, part: Part) -> None:
         wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
 
-async def alone(name: str, lock: Lock, parts: Mapping[str, Part], stuck: Callable[[], object] = lambda: False) -> None:
+class Relief(NamedTuple):
+    """When a lock is left to who stands by: `stuck` says that the parts are at what a newer program wrote, `waiting` is
+    the lock that whoever stands by holds."""
+
+    stuck: Callable[[], object]
+    waiting: Lock
+
+
+async def alone(name: str, lock: Lock, parts: Mapping[str, Part], relief: Relief | None = None) -> None:
     """Runs parts of which only one may run, while this process has the lock; stands by while another one has it.
 
-    A lock that is lost ends the parts at once: another process may run them by now. Where the parts are `stuck` at what
-    a newer program wrote, the lock is offered now and then: it is ours again unless somebody takes it.
+    A lock that is lost ends the parts at once: another process may run them by now. Where the parts are stuck and
+    somebody stands by, the lock is offered: it is ours again where that one is gone, or is stuck as well.
     """
+    try:
+        await _in_turn(name, lock, parts, relief)
+    finally:
+        if relief is not None:
+            relief.waiting.give_back()
+
+
+async def _in_turn(name: str, lock: Lock, parts: Mapping[str, Part], relief: Relief | None) -> None:
     waited = offered = False
     offer_s = 0.0
     while True:
         try:
             taken = await asyncio.to_thread(lock.take)
+            if relief is not None:
+                await asyncio.to_thread(_announce, relief.waiting, taken)
         except FenghuoError as error:
             _log.error("lock_unreachable", role=name, code=error.code)
             taken = False
@@ -137,8 +155,9 @@ async def alone(name: str, lock: Lock, parts: Mapping[str, Part], stuck: Callabl
         tasks = [asyncio.create_task(supervised(part, run), name=part) for part, run in parts.items()]
         try:
             while await asyncio.to_thread(lock.held):
-                if stuck() and time.monotonic() - began >= offer_s:
-                    offered = True
+                if relief is not None and relief.stuck() and time.monotonic() - began >= offer_s:
+                    offered = await asyncio.to_thread(_wanted, relief.waiting)
+                if offered:
                     break
                 await asyncio.sleep(CHECK_S)
             else:
@@ -153,3 +172,19 @@ async def alone(name: str, lock: Lock, parts: Mapping[str, Part], stuck: Callabl
         if offered:
             offer_s = min(max(offer_s * 2, FIRST_OFFER_S), LONGEST_OFFER_S)
             await asyncio.sleep(2 * CHECK_S)  # who stands by asks every CHECK_S
+
+
+def _announce(waiting: Lock, taken: bool) -> None:
+    """Says by a lock of its own that somebody stands by, or that it does no more."""
+    if taken:
+        waiting.give_back()
+    elif not waiting.held():
+        waiting.take()
+
+
+def _wanted(waiting: Lock) -> bool:
+    """Whether somebody stands by. Who cannot be asked does not."""
+    try:
+        return waiting.taken()
+    except FenghuoError:
+        return False

@@ -42,7 +42,7 @@ from infra.kafka.dispatch import Dispatcher
 from infra.kafka.feed import FeedRelay
 from infra.kafka.queue import KafkaQueue
 from infra.kafka.settings import KafkaConfig
-from infra.locks import Lock, Part, alone, supervised
+from infra.locks import Lock, Part, Relief, alone, supervised
 from infra.log.mapper import EventMapper
 from infra.log.proof import Prover
 from infra.log.store import EventLog
@@ -228,14 +228,14 @@ class Runtime:
         else:
             parts["watcher"] = stores.follower.watch
             if role.folds:
-                parts[Role.PROJECT] = partial(
-                    alone, Role.PROJECT, stores.lock(Role.PROJECT), self._folding(), self._views_parked
-                )
+                parts[Role.PROJECT] = self._alone(Role.PROJECT, self._folding(), self._views_parked)
             if role.plans:
-                parts[Role.RELAY] = partial(
-                    alone, Role.RELAY, stores.lock(Role.RELAY), self._planning(), self.left.__len__
-                )
+                parts[Role.RELAY] = self._alone(Role.RELAY, self._planning(), self.left.__len__)
         self._tasks = [asyncio.create_task(supervised(name, part), name=name) for name, part in parts.items()]
+
+    def _alone(self, role: Role, parts: dict[str, Part], stuck: Callable[[], object]) -> Part:
+        relief = Relief(stuck, self.stores.lock(f"{role}-next"))
+        return partial(alone, role, self.stores.lock(role), parts, relief)
 
     def _views_parked(self) -> bool:
         return self.stores.follower.parked is not None

@@ -7,7 +7,6 @@ recorder, so that the moment is known.
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -17,28 +16,29 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+import structlog
 from eventsourcing.persistence import StoredEvent
 from prometheus_client.parser import text_string_to_metric_families
 
+from domain.events import Event, Metadata, Recorded
 from domain.ids import shard_stream, warning_stream
 from domain.outcomes import Outcome
 from domain.people import Channel
-from domain.ports import Append, Origin
 from domain.rulepacks import Lane
-from domain.shards import Circle, Purpose, ShardPlanned
+from domain.shards import Circle, Purpose, ShardLeased, ShardPlanned
 from infra.config import DatabaseConfig
 from infra.runtime import Stores
+from tests.flow.terminal import Ran, fenghuo, refused
 from tests.postgres_part import environment as settings_of
 from tests.postgres_part import schema_of
 
 from .installation import Installation, draft, install
-from .process import FENGHUO, Serve, fenghuo, free_port, sandbox
+from .process import FENGHUO, Serve, free_port, sandbox
 
 pytestmark = pytest.mark.timeout(300)
 
 OLD = (FENGHUO,)
 NEW = (sys.executable, "-m", "tests.ops.newer")
-ORIGIN = Origin(actor="system:test", correlation_id="test")
 
 
 class Rolling:
@@ -84,8 +84,16 @@ class Rolling:
             families = text_string_to_metric_families(await answer.text())
             return {sample.name: sample.value for family in families for sample in family.samples}
 
-    async def cli(self, *words: str) -> tuple[int, str, str]:
-        return await fenghuo(*words, folder=self.installed.folder, **settings_of(self.database))
+    async def cli(self, *words: str) -> Ran:
+        """A command of the old version."""
+        with structlog.testing.capture_logs():
+            settings = settings_of(self.database)
+            return await asyncio.to_thread(fenghuo, *words, folder=self.installed.folder, env=settings)
+
+
+def stored(stores: Stores, stream: str, version: int, event: Event) -> StoredEvent:
+    meta = Metadata(event_id=f"{stream}-{version}", recorded_at=datetime.now(UTC), actor="ann", correlation_id="c1")
+    return stores.log.mapper.to_stored_event(Recorded(stream, version, meta, event))
 
 
 def newer(stream: str, version: int, topic: str, **data: object) -> StoredEvent:
@@ -139,70 +147,64 @@ async def test_an_event_that_the_old_version_does_not_know_is_parked_until_the_n
         rolling.start(OLD, "project"), rolling.start(OLD, "serve"), rolling.start(OLD, "work", "--name", "old")
     )
     _, known = await rolling.post(f"{serve}/v1/warnings", draft())
-    _, other = await rolling.post(f"{serve}/v1/warnings", draft("台风"))
-    known_at = f"{serve}/v1/warnings/{known['id']}"
+    warning_id, known_at = known["id"], f"/v1/warnings/{known['id']}"
+    stream, remark, first, second = warning_stream(warning_id), {"remark": "!"}, "a" * 32, "b" * 32
     async with Stores(rolling.installed.folder, database=rolling.database) as stores:
-        before = await stores.log.last_position()
-        remark = newer(warning_stream(known["id"]), 2, "warning.annotated.v1", warning_id=known["id"], remark="!")
-        stores.log.recorder.insert_events([remark])
-        later = [shard("a" * 32, other["id"], "person-00000"), shard("b" * 32, other["id"], "person-00001")]
-        await stores.log.append([Append(shard_stream(s.shard_id), 0, [s]) for s in later], ORIGIN)
-        more = newer(shard_stream("b" * 32), 2, "shard.annotated.v1", shard_id="b" * 32, remark="!")
-        stores.log.recorder.insert_events([more])
-        end = await stores.log.last_position()
+        last_known = await stores.log.last_position() + 2
+        written = [
+            stored(stores, shard_stream(first), 1, shard(first, warning_id, "person-00000")),
+            stored(stores, shard_stream(second), 1, shard(second, warning_id, "person-00001")),
+            newer(shard_stream(second), 2, "shard.annotated.v1", shard_id=second, **remark),
+            newer(stream, 2, "warning.annotated.v1", warning_id=warning_id, **remark),
+        ]
+        stores.log.recorder.insert_events(written)
 
-    # It stops there, says so, and goes on answering as of that position.
-    await project.says("views_parked")
-    said = {"position": before + 1, "topic": "warning.annotated.v1", "code": "log.unknown_event"}
-    assert await rolling.get(f"{serve}/readyz") == (200, {"ready": True, "lag": end - before, "parked": said})
-    assert (await rolling.metrics(project_at))["fenghuo_views_parked"] == 1
-    status, out, _ = await rolling.cli("status", "--json")
-    state = json.loads(out)
-    assert (status, state["views_position"], state["parked"]["position"]) == (0, before, before + 1)
-    assert state["parked"]["topic"] == said["topic"]
-    code, page = await rolling.get(known_at)
-    assert (code, page["status"]) == (200, "draft")
-    code, problem = await rolling.post(f"{known_at}/release", {}, officer=1)
-    assert (code, problem["code"]) == (503, "log.unknown_event")
-    status, _, err = await rolling.cli("log", "verify")
-    assert (status, err.strip().splitlines()[-1].endswith("[log.unknown_event]")) == (1, True), err
-    status, _, err = await rolling.cli("replay", "--at", str(before), "--json")
-    assert status == 0, err
-
-    # The new version starts, is offered the lock, and goes on from there.
-    (_, new_at), (_, new_serve) = await asyncio.gather(rolling.start(NEW, "project"), rolling.start(NEW, "serve"))
-    await rolling.running[-2].says("taken_over") if count(rolling.running[-2], "standing_by") else None
-
-    async def caught_up() -> bool:
-        return (await rolling.get(f"{serve}/readyz"))[1] == {"ready": True, "lag": 0}
-
-    await until(caught_up)
-    assert (await rolling.metrics(new_at))["fenghuo_views_parked"] == 0
-    code, problem = await rolling.post(f"{known_at}/release", {}, officer=1)
-    assert (code, problem["code"]) == (503, "log.unknown_event"), "the old one still cannot know what it means"
-    code, _ = await rolling.post(f"{new_serve}/v1/warnings/{known['id']}/release", {}, officer=1)
-    assert code == 200
-
-    # The old worker sends what it knows and leaves the rest to a new one.
-    async def sent() -> set[str]:
-        async with Stores(rolling.installed.folder, database=rolling.database) as stores:
-            found: set[str] = set()
+        async def sent() -> set[str]:
             with stores.views.reading() as db:
-                for row in stores.views.deliveries.page(db, other["id"], after=("", -1), limit=9):
-                    if row["outcome"] == Outcome.ACCEPTED:
-                        found.add(row["person_id"])
-            return found
+                rows = stores.views.deliveries.page(db, warning_id, after=("", -1), limit=9)
+            return {row["person_id"] for row in rows if row["outcome"] == Outcome.ACCEPTED}
 
-    async def first() -> bool:
-        return await sent() == {"person-00000"}
+        # The views stop there and say so; what was before is read, and what is about it refused.
+        await project.says("views_parked")
+        said = {"position": last_known + 1, "topic": "shard.annotated.v1", "code": "log.unknown_event"}
 
-    async def both() -> bool:
-        return await sent() == {"person-00000", "person-00001"}
+        async def parked() -> bool:
+            status, ready = await rolling.get(f"{serve}/readyz")
+            return (status, ready["ready"], ready.get("parked")) == (200, True, said)
 
-    await until(first)
-    await worker.says("shard.annotated.v1")
-    await rolling.start(NEW, "work", "--name", "new")
-    await until(both)
+        await until(parked)
+        assert (await rolling.metrics(project_at))["fenghuo_views_parked"] == 1
+        status, page = await rolling.get(f"{serve}{known_at}")
+        assert (status, page["status"]) == (200, "draft")
+        status, problem = await rolling.post(f"{serve}{known_at}/release", {}, officer=1)
+        assert (status, problem["code"]) == (503, "log.unknown_event")
+        told = (await rolling.cli("status", "--json")).json
+        assert (told["views_position"], told["parked"]["position"]) == (last_known, last_known + 1)
+        assert told["parked"]["topic"] == said["topic"]
+        refused(await rolling.cli("log", "verify"), 1, "log.unknown_event")
+        refused(await rolling.cli("replay", "--at", str(last_known + 1)), 1, "log.unknown_event")
+        assert (await rolling.cli("replay", "--at", str(last_known), "--json")).json["position"] == last_known
+
+        # The new version is started, is left the lock, and goes on from there; the old processes see it.
+        _, new = await rolling.start(NEW, "all")
+
+        async def caught_up() -> bool:
+            return (await rolling.get(f"{serve}/readyz"))[1] == {"ready": True, "lag": 0}
+
+        await until(caught_up)
+        assert (await rolling.metrics(new))["fenghuo_views_parked"] == 0
+        status, problem = await rolling.post(f"{serve}{known_at}/release", {}, officer=1)
+        assert (status, problem["code"]) == (503, "log.unknown_event"), "it still cannot know what that means"
+        status, _ = await rolling.post(f"{new}{known_at}/release", {}, officer=1)
+        assert status == 200
+
+        # The old worker sent what it knows and left the rest to the new one.
+        async def both() -> bool:
+            return await sent() >= {"person-00000", "person-00001"}
+
+        await until(both)
+        rows = [r.event for r in stores.log.stream(shard_stream(first))]
+        assert [event.worker for event in rows if isinstance(event, ShardLeased)] == ["old"]
     assert (count(worker, "event_unknown"), count(worker, "shard_failed")) == (1, 0), worker.said
     assert (count(project, "event_unknown"), count(project, "views_parked")) == (1, 1), project.said
     assert await asyncio.gather(*[process.stop(30) for process in rolling.running]) == [0] * len(rolling.running)
