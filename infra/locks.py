@@ -50,8 +50,9 @@ class Lock(Protocol):
 class FileLock:
     """A lock that is a file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sleep: Callable[[float], None] = time.sleep) -> None:
         self._path = path
+        self._sleep = sleep
         self._handle: int | None = None
 
     def take(self) -> bool:
@@ -63,7 +64,7 @@ class FileLock:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 if wait_s is not None:
-                    time.sleep(wait_s)
+                    self._sleep(wait_s)
                 continue
             self._handle = handle
             return True

@@ -11,6 +11,7 @@ import os
 import uuid
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import structlog
@@ -46,7 +47,7 @@ def _one() -> Iterator[str]:
 
 
 def _cluster(size: int) -> Iterator[str]:
-    cluster = _made(size)
+    cluster = made(size)
     try:
         cluster.start()
         yield cluster.bootstrap
@@ -54,9 +55,9 @@ def _cluster(size: int) -> Iterator[str]:
         cluster.stop()
 
 
-def _made(size: int) -> Cluster:
+def made(size: int, **more: Any) -> Cluster:
     try:
-        return Cluster(size)
+        return Cluster(size, **more)
     except Missing as missing:
         if os.environ.get("CI"):
             pytest.fail(f"Kafka is missing, and in CI nothing is skipped: {missing}")
@@ -82,7 +83,7 @@ def three() -> Iterator[Cluster]:
 
 
 def _running(size: int) -> Iterator[Cluster]:
-    cluster = _made(size)
+    cluster = made(size)
     try:
         cluster.start()
         yield cluster

@@ -14,9 +14,13 @@ from tests.kafka.fleet import CHUNK, NOW, TOLD, fleet, until
 IN_FLIGHT = FLIGHT * CHUNK  # messages that one worker has under way in a lane while nobody answers
 
 
-@pytest.fixture(params=["table", "kafka"])
-def queue(request: pytest.FixtureRequest) -> KafkaConfig | None:
-    if request.param == "table":
+@pytest.fixture(params=["sqlite+table", "postgresql+table", "postgresql+kafka"])
+def queue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> KafkaConfig | None:
+    stores, _, by = request.param.partition("+")
+    if stores == "postgresql":
+        request.getfixturevalue("postgres")
+    monkeypatch.setenv("FENGHUO_TEST_STORES", stores)
+    if by == "table":
         return None
     config: KafkaConfig = request.getfixturevalue("kafka")
     return config.model_copy(update={"resend_s": 0.5})
