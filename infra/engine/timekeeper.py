@@ -35,6 +35,7 @@ _log = structlog.get_logger("fenghuo.timekeeper")
 
 ACTOR = "system:timekeeper"
 LONGEST_WAIT = timedelta(seconds=60)
+BEHIND_S, LONGEST_BEHIND_S = 0.05, 1.0  # a pause for the views, where they name what is settled; longer if they stand
 LEFT_WAIT = timedelta(seconds=1)  # while a timer that is left to a newer program is the first of all
 
 
@@ -52,6 +53,7 @@ class Timekeeper:
 
     async def run(self) -> None:
         self._patience = Patience(self._clock)
+        behind_s = BEHIND_S
         while True:
             position = self._views.position
             found, next_due = await asyncio.to_thread(self._due)
@@ -71,7 +73,8 @@ class Timekeeper:
                 if last:
                     await self._follower.reached(last)
                 else:
-                    await asyncio.sleep(0.05)  # settled already; the views are about to say so
+                    await asyncio.sleep(behind_s)  # settled already; the views are about to say so
+                behind_s = BEHIND_S if last or self._views.position != position else min(behind_s * 2, LONGEST_BEHIND_S)
                 continue
             await self._wait(position, next_due, LEFT_WAIT if found else LONGEST_WAIT)
 
