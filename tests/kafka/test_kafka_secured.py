@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,57 +11,12 @@ import structlog
 
 from infra.kafka.clients import ensured, producer, whole
 from infra.kafka.feed import FeedRelay
-from infra.kafka.settings import KafkaConfig
-from tests.contracts.authority import Authority
 from tests.engine.house import stores
 from tests.flow.terminal import fenghuo, refused
-from tests.kafka.brokers import Cluster, Guard
-from tests.kafka.conftest import config, made
 from tests.kafka.meant import Meant
+from tests.kafka.secured import PASSWORD, Secured
 
-USER, PASSWORD = "fenghuo", "whisper-9f3a"
 SENT = [f"message {n}".encode() for n in range(3)]
-
-
-class Secured:
-    """A broker that is reached by TLS and a password alone, and whom to trust."""
-
-    def __init__(self, folder: Path) -> None:
-        self.trusted, self.stranger = Authority(folder, "ours"), Authority(folder, "stranger")
-        certificate, key = self.trusted.signed()
-        pem = folder / "broker.pem"
-        pem.write_bytes(key.read_bytes() + certificate.read_bytes())
-        self.cluster: Cluster = made(1, guarded=Guard(pem, USER, PASSWORD))
-        self.prefix = config("none:1").topic_prefix
-
-    def settings(self, **more: str) -> dict[str, str]:
-        """As an operator writes them, in the environment."""
-        said = {
-            "bootstrap": self.cluster.secured,
-            "security": "SASL_SSL",
-            "username": USER,
-            "password": PASSWORD,
-            "ca_file": str(self.trusted.file),
-            "topic_prefix": self.prefix,
-            "request_timeout_s": "5",
-            **more,
-        }
-        return {f"FENGHUO_KAFKA__{name.upper()}": value for name, value in said.items()}
-
-    def config(self, **more: str) -> KafkaConfig:
-        return KafkaConfig.model_validate(
-            {name.removeprefix("FENGHUO_KAFKA__").lower(): value for name, value in self.settings(**more).items()}
-        )
-
-
-@pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    there = Secured(tmp_path_factory.mktemp("secured"))
-    try:
-        there.cluster.start()
-        yield there
-    finally:
-        there.cluster.stop()
 
 
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "PLAIN"])
