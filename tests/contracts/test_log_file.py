@@ -160,5 +160,5 @@ async def test_sealed_data_copied_from_another_event_is_noticed(tmp_path):
     db.close()
     async with opened(tmp_path, sqlite_log(tmp_path / "log.sqlite")) as log:
         with pytest.raises(VerificationFailed) as failed:
-            await log.read(0, 9)
+            await log.read(1, 9)
     assert failed.value.code == "log.misplaced_box"
