@@ -17,7 +17,7 @@ from api.auth import A, S
 from api.paging import LARGEST
 from api.services import Services
 from api.warnings import top_node
-from domain.errors import InvalidInput, NotFound
+from domain.errors import InvalidInput, NotFound, UnknownEvent
 from domain.events import Recorded, topic_of
 from domain.grants import Action
 from domain.private import Sealed
@@ -35,14 +35,12 @@ async def page(
     after: Annotated[int, Query(ge=0, le=LARGEST)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> dict[str, Any]:
-    """Events after a position, in order."""
+    """Events after a position, in order. 503 where the first of them is one of a newer program."""
     _allow(s, actor)
+    last = await s.log.last_position()
     events = await s.log.read(after, limit)
-    return {
-        "items": [public(r) for r in events],
-        "next": events[-1].position if len(events) == limit else None,
-        "last": await s.log.last_position(),
-    }
+    more = bool(events) and (len(events) == limit or events[-1].position < last)
+    return {"items": [public(r) for r in events], "next": events[-1].position if more else None, "last": last}
 
 
 @router.get("/stream", response_class=StreamingResponse)
@@ -73,7 +71,11 @@ async def stream(
                 if not waiting.done():
                     yield b": alive\n\n"
                     continue
-                batch, waiting = waiting.result(), None
+                try:
+                    batch, waiting = waiting.result(), None
+                except UnknownEvent:
+                    yield b": the next event is of a newer program; come back\n\n"
+                    return
                 yield b"".join(
                     b"id: %d\nevent: %s\ndata: %s\n\n"
                     % (r.position, topic_of(type(r.event)).encode(), msgspec.json.encode(public(r)))

@@ -23,7 +23,8 @@ from prometheus_client import (
 from starlette.responses import JSONResponse, PlainTextResponse
 
 from api.auth import S
-from domain.errors import FenghuoError
+from api.services import Services
+from domain.errors import FenghuoError, UnknownEvent
 from domain.people import Channel
 from notifiers.channel import Result
 from notifiers.failover import Provider, Providers
@@ -41,13 +42,24 @@ async def alive(s: S) -> JSONResponse:
 
 @router.get("/readyz")
 async def ready(s: S) -> JSONResponse:
-    """200 once the log answers and the views have caught up with it."""
+    """200 once the log answers and the views have caught up with it. `parked`: where they stand at an event that this
+    program does not know; what was folded before it can be read."""
     try:
-        lag = await s.log.last_position() - s.views.position
+        position = s.views.position
+        lag = await s.log.last_position() - position
+        parked = await _parked(s, position) if lag > 0 else None
     except FenghuoError as error:
         return JSONResponse({"ready": False, "code": error.code}, 503)
     fine = s.alive() and lag <= LAG_READY
-    return JSONResponse({"ready": fine, "lag": lag}, 200 if fine else 503)
+    return JSONResponse({"ready": fine, "lag": lag} | (parked or {}), 200 if fine else 503)
+
+
+async def _parked(s: Services, position: int) -> dict[str, object] | None:
+    try:
+        await s.log.read(position, 1)
+    except UnknownEvent as error:
+        return {"parked": {"position": error.position, "topic": error.topic, "code": error.code}}
+    return None
 
 
 @router.get("/metrics", response_class=PlainTextResponse)

@@ -21,7 +21,7 @@ from api.commands import Actor
 from api.live_reader import Reader
 from api.services import Services
 from domain import warnings
-from domain.errors import NotPermitted
+from domain.errors import NotPermitted, UnknownEvent
 from domain.events import Recorded
 from domain.grants import Action, Grant, GrantGiven, GrantRevoked, Token, TokenEnded
 from domain.ids import warning_stream
@@ -166,6 +166,8 @@ class Hub:
                 for recorded in batch:
                     await self._take(recorded)
                     self.position = recorded.position  # with each: who enters in between misses nothing
+        except UnknownEvent:  # logged when it was met; it may be about rights, so everybody is admitted anew
+            self._drop([reader for group in self.readers.values() for reader in group])
         except Exception:  # whatever the log raises: the readers come back, and with them the task
             _log.exception("the live stream ended; its readers reconnect")
             self._drop([reader for group in self.readers.values() for reader in group])

@@ -17,6 +17,7 @@ from domain.errors import (
     NotPermitted,
     NotSignedIn,
     Refused,
+    UnknownEvent,
     Unreachable,
     VersionConflict,
 )
@@ -29,6 +30,7 @@ STATUS: dict[type[FenghuoError], int] = {
     Refused: 409,
     VersionConflict: 412,
     Unreachable: 503,
+    UnknownEvent: 503,  # a process of the newer program may answer
 }
 TITLES = {
     400: "Bad request",

@@ -8,10 +8,13 @@ FenghuoError                  has a stable `code`, a sentence, and what to do ne
 ├── NotFound                  no such thing (HTTP 404)
 ├── VersionConflict           somebody else was first; read again (HTTP 412)
 ├── Unreachable               a part that is needed does not answer (HTTP 503)
+├── UnknownEvent              the log holds an event of a newer program (HTTP 503)
 └── VerificationFailed        the log and what was derived from it disagree (exit status 3)
 """
 
 from __future__ import annotations
+
+from datetime import datetime
 
 
 class FenghuoError(Exception):
@@ -59,6 +62,22 @@ class Unreachable(FenghuoError):
     """A database, provider or server that is needed does not answer."""
 
     exit_status = 4
+
+
+class UnknownEvent(FenghuoError):
+    """The log holds an event that this program does not know, since a newer one wrote it: whoever comes to it stops.
+
+    `position` is the log's own number for it (0 where its stream was read), `recorded_at` when it was written.
+    """
+
+    def __init__(self, *, topic: str, stream: str, version: int, recorded_at: datetime, position: int = 0) -> None:
+        super().__init__(
+            "log.unknown_event",
+            f"Event {version} of {stream} ({topic}) was written by a newer program.",
+            "Nothing is skipped: upgrade this one.",
+        )
+        self.topic, self.stream, self.version = topic, stream, version
+        self.recorded_at, self.position = recorded_at, position
 
 
 class VerificationFailed(FenghuoError):

@@ -98,6 +98,11 @@ def class_of(name: str) -> type[Event] | None:
     return _topics.get(name)
 
 
+def is_known(name: str) -> bool:
+    """Whether a stored topic can be read: as it is, or brought up to a newer version."""
+    return name in _topics or name in _upcasters
+
+
 def raised(name: str, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """A stored topic and its fields, brought up to the newest version.
 

@@ -61,7 +61,10 @@ class Log(Protocol):
     async def load(
         self, stream: str, evolve: Callable[[State | None, Event], State | None]
     ) -> tuple[State | None, int]:
-        """The folded state of a stream and its version (None, 0 where it has no events)."""
+        """The folded state of a stream and its version (None, 0 where it has no events).
+
+        Raises UnknownEvent where it holds an event of a newer program.
+        """
 
     async def execute(
         self,
@@ -73,13 +76,16 @@ class Log(Protocol):
         """Loads, decides, appends; does it again where somebody else was first. What `decide` raises passes through."""
 
     async def read(self, after: int, limit: int) -> list[Recorded]:
-        """Events with positions above `after`, in order, at most `limit`."""
+        """Events with positions above `after`, in order, at most `limit`: those before one that cannot be read.
+
+        Raises UnknownEvent where the first of them is one of a newer program.
+        """
 
     async def last_position(self) -> int:
         """The highest position in the log, 0 while it is empty."""
 
     def follow(self, after: int) -> AsyncIterator[list[Recorded]]:
-        """Batches of events above `after`, for ever, as they are appended."""
+        """Batches of events above `after`, for ever, as they are appended. Raises UnknownEvent at such a one."""
 
 
 class Vault(Protocol):

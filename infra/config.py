@@ -10,8 +10,9 @@ import tomllib
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, SecretStr, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, StringConstraints, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from domain.errors import InvalidInput
@@ -162,6 +163,30 @@ class DatabaseConfig(BaseModel):
     db_schema: str
 
 
+FORMS = {
+    "public_url": "https://warn.example, without a user, a query or a fragment",
+    "otel_endpoint": "https://collector.example:4318",
+    "kafka.bootstrap": "host:port, several with commas between",
+    "database_schema": "at most 40 small letters, digits and underscores",
+}
+"""What a setting looks like whose pattern says little to people."""
+
+
+def _address(url: str) -> str:
+    """A URL that links can be made from, or nothing."""
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        fine = False
+    if url and (not fine or parts.query or parts.fragment or parts.username or not url.isprintable() or " " in url):
+        raise ValueError("it is no address of a web server")
+    return url
+
+
+PublicUrl = Annotated[str, AfterValidator(_address)]
+
+
 class Settings(BaseSettings):
     """All settings, with what holds where nothing is said."""
 
@@ -172,7 +197,7 @@ class Settings(BaseSettings):
     database_schema: str = Field(default="fenghuo", pattern=r"^[a-z_][a-z0-9_]{0,39}$")  # one for each tenant
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
-    public_url: str = ""
+    public_url: PublicUrl = ""
     sandbox: bool = False
     ack_limit_s: int = Field(default=900, ge=1)
     reach_test_days: int = Field(default=0, ge=0, le=3650)  # 0: test messages go out by hand alone
@@ -240,7 +265,9 @@ def load(**flags: Any) -> Settings:
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"])
-            raise InvalidInput("config.invalid", f"The setting {name} is wrong: {first['msg']}.") from None
+            said = "it has another form" if first["type"] == "string_pattern_mismatch" else first["msg"]
+            remedy = f"Write {FORMS[name]}." if name in FORMS else ""
+            raise InvalidInput("config.invalid", f"The setting {name} is wrong: {said}.", remedy) from None
         except tomllib.TOMLDecodeError as error:
             raise InvalidInput("config.toml", f"The settings file is no TOML: {error}.") from None
 
@@ -269,7 +296,7 @@ class _secret_files:  # noqa: N801  reads like the function that it is
                 target = name.removesuffix("_FILE")
                 try:
                     content = Path(path).read_text(encoding="utf-8").strip()
-                except OSError as error:
+                except (OSError, UnicodeDecodeError) as error:
                     raise InvalidInput("config.secret", f"{name} names a file that cannot be read.") from error
                 if target not in os.environ:
                     os.environ[target] = content

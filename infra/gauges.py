@@ -86,6 +86,11 @@ class StateCollector(Collector):
             "How often in a row the views could not be kept up",
             self._stores.follower.failures,
         )
+        yield gauge(
+            "fenghuo_unknown_topics",
+            "Kinds of events of a newer program that this process has met and does not know",
+            len(log.mapper.unknown),
+        )
         yield gauge("fenghuo_feeds_failing", "Feeds whose last reading failed", self._runtime.poller.failing)
         yield counter("fenghuo_log_inserts", "Inserts into the log; each may carry several appends", log.batches)
         yield counter("fenghuo_log_insert_seconds", "Seconds spent in these inserts", log.write_s)
@@ -98,6 +103,11 @@ def _of_the_stores(state: State) -> Iterator[Metric]:
     yield gauge("fenghuo_views_position", "Position up to which the views follow the log", state.views_position)
     yield gauge("fenghuo_views_lag_events", "Events that the views are behind the log", state.lag_events)
     yield gauge("fenghuo_views_lag_seconds", "Age of the oldest event that the views lack", state.lag_s)
+    yield gauge(
+        "fenghuo_views_parked",
+        "1 while the views stand at an event of a newer program, else 0",
+        state.parked is not None,
+    )
     yield gauge("fenghuo_plans_pending", "Decisions that wait for their plan", state.plans_pending)
     yield gauge("fenghuo_plans_oldest_seconds", "How long the first of them has waited", state.plans_oldest_s)
     yield gauge("fenghuo_data_free_bytes", "Free space where the data folder lies", state.disk_free)

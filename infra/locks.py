@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
@@ -24,6 +24,9 @@ _log = structlog.get_logger("fenghuo.locks")
 CHECK_S = 1.0  # how often a holder makes sure of its lock, and another one asks for it
 FIRST_WAIT_S = 0.2  # before a part that failed begins again; doubles
 LONGEST_WAIT_S = 15.0
+LOOKED_AT_S = (0.01, 0.04)  # a lock that is only being looked at is free again by then
+FIRST_OFFER_S = 5.0  # for so long a lock is kept that came back after it was offered; doubles
+LONGEST_OFFER_S = 60.0
 
 Part = Callable[[], Coroutine[Any, Any, None]]
 
@@ -33,6 +36,9 @@ class Lock(Protocol):
 
     def take(self) -> bool:
         """Takes it where nobody has it; does not wait. Raises Unreachable where nobody can say."""
+
+    def taken(self) -> bool:
+        """Whether somebody has it. Keeps nobody from taking it. Raises Unreachable where nobody can say."""
 
     def held(self) -> bool:
         """Whether it is still ours: a database's is lost with the connection."""
@@ -44,21 +50,41 @@ class Lock(Protocol):
 class FileLock:
     """A lock that is a file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sleep: Callable[[float], None] = time.sleep) -> None:
         self._path = path
+        self._sleep = sleep
         self._handle: int | None = None
 
     def take(self) -> bool:
         if self._handle is not None:
             return True
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        for wait_s in (*LOOKED_AT_S, None):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if wait_s is not None:
+                    self._sleep(wait_s)
+                continue
+            self._handle = handle
+            return True
+        os.close(handle)
+        return False
+
+    def taken(self) -> bool:
+        if self._handle is not None:
+            return True
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(handle)
+            handle = os.open(self._path, os.O_RDONLY)
+        except FileNotFoundError:
             return False
-        self._handle = handle
-        return True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # for a moment, which `take` waits out
+        except OSError:
+            return True
+        finally:
+            os.close(handle)
+        return False
 
     def held(self) -> bool:
         return self._handle is not None
@@ -86,30 +112,57 @@ async def supervised(name: str, part: Part) -> None:
         wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
 
-async def alone(name: str, lock: Lock, parts: Mapping[str, Part]) -> None:
+class Relief(NamedTuple):
+    """When a lock is left to who stands by: `stuck` says that the parts are at what a newer program wrote, `waiting` is
+    the lock that whoever stands by holds."""
+
+    stuck: Callable[[], object]
+    waiting: Lock
+
+
+async def alone(name: str, lock: Lock, parts: Mapping[str, Part], relief: Relief | None = None) -> None:
     """Runs parts of which only one may run, while this process has the lock; stands by while another one has it.
 
-    A lock that is lost ends the parts at once: another process may run them by now.
+    A lock that is lost ends the parts at once: another process may run them by now. Where the parts are stuck and
+    somebody stands by, the lock is offered: it is ours again where that one is gone, or is stuck as well.
     """
-    waited = False
+    try:
+        await _in_turn(name, lock, parts, relief)
+    finally:
+        if relief is not None:
+            relief.waiting.give_back()
+
+
+async def _in_turn(name: str, lock: Lock, parts: Mapping[str, Part], relief: Relief | None) -> None:
+    waited = offered = False
+    offer_s = 0.0
     while True:
         try:
             taken = await asyncio.to_thread(lock.take)
+            if relief is not None:
+                await asyncio.to_thread(_announce, relief.waiting, taken)
         except FenghuoError as error:
             _log.error("lock_unreachable", role=name, code=error.code)
             taken = False
         if not taken:
-            if not waited:
+            if not waited or offered:
                 _log.info("standing_by", role=name)
-            waited = True
+            waited, offered = True, False
             await asyncio.sleep(CHECK_S)
             continue
-        _log.info("taken_over" if waited else "active", role=name)
+        if not offered:
+            _log.info("taken_over" if waited else "active", role=name)
+        offered, began = False, time.monotonic()
         tasks = [asyncio.create_task(supervised(part, run), name=part) for part, run in parts.items()]
         try:
-            while await asyncio.to_thread(lock.held):  # noqa: ASYNC110  a lost connection raises no event
+            while await asyncio.to_thread(lock.held):
+                if relief is not None and relief.stuck() and time.monotonic() - began >= offer_s:
+                    offered = await asyncio.to_thread(_wanted, relief.waiting)
+                if offered:
+                    break
                 await asyncio.sleep(CHECK_S)
-            _log.error("lock_lost", role=name)
+            else:
+                _log.error("lock_lost", role=name)
         finally:
             for task in tasks:
                 task.cancel()
@@ -117,3 +170,22 @@ async def alone(name: str, lock: Lock, parts: Mapping[str, Part]) -> None:
             with contextlib.suppress(OSError):
                 lock.give_back()
         waited = True
+        if offered:
+            offer_s = min(max(offer_s * 2, FIRST_OFFER_S), LONGEST_OFFER_S)
+            await asyncio.sleep(2 * CHECK_S)  # who stands by asks every CHECK_S
+
+
+def _announce(waiting: Lock, taken: bool) -> None:
+    """Says by a lock of its own that somebody stands by, or that it does no more."""
+    if taken:
+        waiting.give_back()
+    elif not waiting.held():
+        waiting.take()
+
+
+def _wanted(waiting: Lock) -> bool:
+    """Whether somebody stands by. Who cannot be asked does not."""
+    try:
+        return waiting.taken()
+    except FenghuoError:
+        return False

@@ -11,6 +11,11 @@ from psycopg.conninfo import make_conninfo
 
 from domain.errors import Unreachable
 
+TAKEN = """
+SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
+AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+AND (classid::bigint << 32 | objid::bigint) = hashtextextended(%s, 0)
+"""
 ANSWER_S = 3  # a server, or a holder, that says nothing for so long is taken to be gone
 
 
@@ -36,7 +41,7 @@ class AdvisoryLock:
             if self._db is not None:
                 return True
             try:
-                db = psycopg.connect(self._conninfo, autocommit=True, application_name=f"fenghuo {self._name}"[:63])
+                db = self._connected()
                 try:
                     for setting in ("tcp_keepalives_idle = 1", "tcp_keepalives_interval = 1"):
                         db.execute(f"SET {setting}")
@@ -47,12 +52,23 @@ class AdvisoryLock:
                     db.close()
                     raise
             except psycopg.Error as error:
-                raise Unreachable("lock.unreachable", "The database does not answer; no lock can be had.") from error
+                raise _gone() from error
             if found is None or not found[0]:
                 db.close()
                 return False
             self._db = db
             return True
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self._conninfo, autocommit=True, application_name=f"fenghuo {self._name}"[:63])
+
+    def taken(self) -> bool:
+        with self._using:
+            try:
+                with contextlib.closing(self._connected()) as db:
+                    return db.execute(TAKEN, (self._name,)).fetchone() is not None
+            except psycopg.Error as error:
+                raise _gone() from error
 
     def held(self) -> bool:
         with self._using:
@@ -74,3 +90,7 @@ class AdvisoryLock:
             with contextlib.suppress(psycopg.Error):
                 self._db.close()
             self._db = None
+
+
+def _gone() -> Unreachable:
+    return Unreachable("lock.unreachable", "The database does not answer; no lock can be had.")

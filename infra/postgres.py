@@ -36,7 +36,8 @@ def conninfo(url: str) -> str:
         given = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         given = {}
-    if not url.startswith(("postgresql://", "postgres://")) or not given:
+    ports = str(given.get("port", "5432")).split(",")  # one for each of several hosts
+    if not url.startswith(("postgresql://", "postgres://")) or not given or not all(p.isdecimal() for p in ports):
         raise InvalidInput(
             "config.database_url", "The setting database_url is no URL of PostgreSQL.", "Write postgresql://…"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,13 +17,14 @@ from domain.people import Channel
 from domain.rulepacks import LANES, Lane
 from infra.engine.feeds import Poller
 from infra.engine.ladder import Ladder
+from infra.engine.left import Left
 from infra.engine.planner import Planner
 from infra.engine.queue import ViewContacts, ViewQueue, ViewTexts
 from infra.engine.timekeeper import Timekeeper
 from infra.engine.trials import ReachTests
 from infra.engine.tuner import Tuner
 from infra.kafka.settings import KafkaConfig
-from infra.locks import Lock, Part, alone, supervised
+from infra.locks import Lock, Part, Relief, alone, supervised
 from infra.roles import Role
 from infra.stores import Stores
 from notifiers.channel import Notifier
@@ -76,6 +77,7 @@ class Runtime:
         }
         self.queue = ViewQueue(stores.views, stores.follower, stores.clock, stores.log.last_recorded_now, lanes)
         self.texts = ViewTexts(stores.views, stores.clock)
+        self.left = Left()  # by the relay
         taken_from: Queue = self.queue
         self._taking: dict[str, Part] = {}
         self._announcing: dict[str, Part] = {}
@@ -89,7 +91,7 @@ class Runtime:
             self._taking = {"lanes": lines.run}
             self._announcing = {
                 "dispatch": Dispatcher(self.queue, stores.clock, kafka).run,
-                "feed": FeedRelay(stores.log, kafka).run,
+                "feed": FeedRelay(stores.log, kafka, self.left).run,
             }
         self.worker = Worker(
             log=stores.log,
@@ -106,8 +108,8 @@ class Runtime:
         self.poller = Poller(
             stores.feeds, stores.views, stores.follower, stores.clock, random.random, allowed_origins=feed_origins
         )
-        self.timekeeper = Timekeeper(stores.log, stores.views, stores.follower, stores.clock)
-        self.ladder = Ladder(stores.log, stores.views, stores.follower, stores.clock)
+        self.timekeeper = Timekeeper(stores.log, stores.views, stores.follower, stores.clock, self.left)
+        self.ladder = Ladder(stores.log, stores.views, stores.follower, stores.clock, self.left)
         self._worker_id = worker
         self._locks: list[Lock] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -133,10 +135,17 @@ class Runtime:
         else:
             parts["watcher"] = stores.follower.watch
             if role.folds:
-                parts[Role.PROJECT] = partial(alone, Role.PROJECT, stores.lock(Role.PROJECT), self._folding())
+                parts[Role.PROJECT] = self._alone(Role.PROJECT, self._folding(), self._views_parked)
             if role.plans:
-                parts[Role.RELAY] = partial(alone, Role.RELAY, stores.lock(Role.RELAY), self._planning())
+                parts[Role.RELAY] = self._alone(Role.RELAY, self._planning(), self.left.__len__)
         self._tasks = [asyncio.create_task(supervised(name, part), name=name) for name, part in parts.items()]
+
+    def _alone(self, role: Role, parts: dict[str, Part], stuck: Callable[[], object]) -> Part:
+        relief = Relief(stuck, self.stores.lock(f"{role}-next"))
+        return partial(alone, role, self.stores.lock(role), parts, relief)
+
+    def _views_parked(self) -> bool:
+        return self.stores.follower.parked is not None
 
     def _folding(self) -> dict[str, Part]:
         return {"follower": self.stores.follower.run, "prover": self.stores.prover.run}
@@ -145,7 +154,7 @@ class Runtime:
         stores = self.stores
         # Whoever takes from the table here hears of shards at once: the worker, or who announces them.
         offer = self.queue.offer if self.role.sends or self._announcing else lambda _: None
-        planner = Planner(stores.log, stores.views, stores.follower, stores.clock, stores.vault, offer)
+        planner = Planner(stores.log, stores.views, stores.follower, stores.clock, stores.vault, offer, self.left)
         parts: dict[str, Part] = {
             "timekeeper": self.timekeeper.run,
             "planner": planner.run,

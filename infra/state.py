@@ -44,6 +44,14 @@ class TimerState(msgspec.Struct, frozen=True, kw_only=True):
     oldest_s: float
 
 
+class Parked(msgspec.Struct, frozen=True, kw_only=True):
+    """The event at which the views stand, since this program does not know it; `for_s`: since it was recorded."""
+
+    position: int
+    topic: str
+    for_s: float
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """Everything at one moment. Positions are the log's, times in seconds, sizes in bytes; 0 where nothing waits."""
 
@@ -52,6 +60,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     views_position: int
     lag_events: int
     lag_s: float
+    parked: Parked | None
     plans_pending: int
     plans_oldest_s: float
     lanes: tuple[LaneState, ...]
@@ -84,6 +93,7 @@ def measure(stores: Stores) -> State:
     def of(lane: backlog.LaneBacklog) -> float:
         return max(since(lane.since), after(lane.position - 1) if lane.position is not None else 0.0)
 
+    unknown = log.unknown_now(followed) if followed < position else None
     disk = shutil.disk_usage(stores.folder)
     return State(
         at=now,
@@ -91,6 +101,9 @@ def measure(stores: Stores) -> State:
         views_position=followed,
         lag_events=max(0, position - followed),
         lag_s=after(followed),
+        parked=None
+        if unknown is None
+        else Parked(position=unknown.position, topic=unknown.topic, for_s=since(unknown.recorded_at)),
         plans_pending=plans.pending,
         plans_oldest_s=after(plans.position - 1) if plans.position is not None else 0.0,
         lanes=tuple(
@@ -123,7 +136,6 @@ def measure(stores: Stores) -> State:
 def _recorded(stores: Stores, after: int) -> datetime | None:
     """When the first event after a position was recorded; None where it cannot be read here."""
     try:
-        found = stores.log.read_now(after, 1)
+        return stores.log.recorded_at_now(after)
     except FenghuoError:
         return None
-    return found[0].metadata.recorded_at if found else None

@@ -16,7 +16,7 @@ from api.duty import Duty
 from api.feeds.desk import FeedDesk
 from api.reachability import Reachability
 from api.registry import Registry
-from domain.errors import FenghuoError, Unreachable
+from domain.errors import FenghuoError, UnknownEvent, Unreachable
 from domain.ports import Clock
 from infra.clock import SystemClock
 from infra.config import DatabaseConfig
@@ -93,8 +93,11 @@ class Stores:
         return self._lock(name)
 
     async def catch_up(self) -> int:
-        """Brings the views to the end of the log."""
-        return await asyncio.to_thread(self.views.catch_up, self.log.read_now)
+        """Brings the views to the end of the log, or to an event of a newer program; the position reached."""
+        try:
+            return await asyncio.to_thread(self.views.catch_up, self.log.read_now)
+        except UnknownEvent:  # which was logged when it was met
+            return self.views.position
 
     async def sign(self) -> None:
         """Signs the log as it is; where that fails, it is logged, and the next to run signs instead."""
@@ -106,7 +109,4 @@ class Stores:
 
 def runs(stores: Stores) -> bool:
     """Whether a process plans what is released on this installation."""
-    lock = stores.lock(Role.RELAY)
-    free = lock.take()
-    lock.give_back()
-    return not free
+    return stores.lock(Role.RELAY).taken()

@@ -86,25 +86,29 @@ def _error_code(body: bytes) -> int:
     return code if isinstance(code, int) else 0
 
 
+class AccountSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The account to send or call with, and how it is asked."""
+
+    account_sid: str
+    auth_token: str
+    base_url: str = "https://api.twilio.com"
+    concurrency: int = 64  # requests in flight
+    timeout_s: float = 15.0  # for one request, all told
+    connect_timeout_s: float = 5.0
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self.base_url!r}, concurrency={self.concurrency})"
+
+
 class Account:
     """An account, and what is asked of the provider with it: connected at first need, and again after `close`."""
 
-    def __init__(
-        self,
-        account_sid: str,
-        auth_token: str,
-        base_url: str,
-        *,
-        connections: int,
-        timeout_s: float,
-        connect_timeout_s: float,
-    ) -> None:
-        """`timeout_s` is for one request, all told."""
-        self._credentials = account_sid, auth_token
-        self._base_url = base_url.rstrip("/")
-        self._connections = connections
-        self._timeout_s = timeout_s
-        self._connect_timeout_s = connect_timeout_s
+    def __init__(self, settings: AccountSettings) -> None:
+        self._credentials = settings.account_sid, settings.auth_token
+        self._base_url = settings.base_url.rstrip("/")
+        self._connections = settings.concurrency
+        self._timeout_s = settings.timeout_s
+        self._connect_timeout_s = settings.connect_timeout_s
         self._open: tuple[aiohttp.ClientSession, Client] | None = None
 
     async def ask(self, delivery: Delivery, resource: str, form: bytes, refusals: Refusals) -> Result:

@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote_plus, urlencode
 
-import msgspec
 from twilio.request_validator import RequestValidator
 
 from domain.outcomes import Outcome, Reason
 from domain.people import Channel
-from notifiers.account import Account
+from notifiers.account import Account, AccountSettings
 from notifiers.batch import refused, sendable, spread
 from notifiers.channel import LINK, Delivery, Rendered, Result
 
@@ -50,19 +49,10 @@ FAILURES: dict[int, Reason] = {
 """What the error codes in callbacks mean; those not listed (30003, 30008 and the like) are plainly UNDELIVERED."""
 
 
-class SmsSettings(msgspec.Struct, frozen=True, kw_only=True):
+class SmsSettings(AccountSettings, frozen=True, kw_only=True):
     """The account to send with. `sender` is a number, an alphanumeric id or a messaging service (`MG…`)."""
 
-    account_sid: str
-    auth_token: str
     sender: str
-    base_url: str = "https://api.twilio.com"
-    concurrency: int = 64  # requests in flight
-    timeout_s: float = 15.0  # for one request, all told
-    connect_timeout_s: float = 5.0
-
-    def __repr__(self) -> str:
-        return f"SmsSettings(base_url={self.base_url!r}, concurrency={self.concurrency})"
 
 
 class SmsNotifier:
@@ -74,14 +64,7 @@ class SmsNotifier:
         self.chunk = chunk
         self._settings = settings
         self._gate = asyncio.Semaphore(settings.concurrency)
-        self._account = Account(
-            settings.account_sid,
-            settings.auth_token,
-            settings.base_url,
-            connections=settings.concurrency,
-            timeout_s=settings.timeout_s,
-            connect_timeout_s=settings.connect_timeout_s,
-        )
+        self._account = Account(settings)
 
     async def send(self, rendered: Rendered, deliveries: Sequence[Delivery]) -> list[Result]:
         """As Notifier.send. A body of more than LONGEST_BODY characters is refused here: cut short, it would lose

@@ -10,11 +10,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
-import msgspec
-
 from domain.outcomes import Outcome, Reason
 from domain.people import Channel
-from notifiers.account import Account
+from notifiers.account import Account, AccountSettings
 from notifiers.batch import refused, spread
 from notifiers.channel import Delivery, Rendered, Result
 from notifiers.sms import E164
@@ -50,19 +48,11 @@ SIP: dict[int, Reason] = {
 """Why a call failed, by the SIP code of the far side; those not listed are plainly UNDELIVERED."""
 
 
-class VoiceSettings(msgspec.Struct, frozen=True, kw_only=True):
+class VoiceSettings(AccountSettings, frozen=True, kw_only=True):
     """The account to call with. `caller` is the number that people see."""
 
-    account_sid: str
-    auth_token: str
     caller: str
-    base_url: str = "https://api.twilio.com"
-    concurrency: int = 16  # requests in flight
-    timeout_s: float = 15.0  # for one request, all told
-    connect_timeout_s: float = 5.0
-
-    def __repr__(self) -> str:
-        return f"VoiceSettings(base_url={self.base_url!r}, concurrency={self.concurrency})"
+    concurrency: int = 16
 
 
 class VoiceNotifier:
@@ -74,14 +64,7 @@ class VoiceNotifier:
         self.chunk = chunk
         self._settings = settings
         self._gate = asyncio.Semaphore(settings.concurrency)
-        self._account = Account(
-            settings.account_sid,
-            settings.auth_token,
-            settings.base_url,
-            connections=settings.concurrency,
-            timeout_s=settings.timeout_s,
-            connect_timeout_s=settings.connect_timeout_s,
-        )
+        self._account = Account(settings)
 
     async def send(self, rendered: Rendered, deliveries: Sequence[Delivery]) -> list[Result]:
         """As Notifier.send. A warning without words for a call is refused: a silent call would only frighten."""

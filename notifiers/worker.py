@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from domain import shards
-from domain.errors import FenghuoError, Refused, Unreachable, VersionConflict
+from domain.errors import FenghuoError, Refused, UnknownEvent, Unreachable, VersionConflict
 from domain.events import Event
 from domain.ids import shard_stream
 from domain.outcomes import Outcome, Row
@@ -95,6 +95,7 @@ class Worker:
         self._slots = slots
         self._active: dict[str, tuple[asyncio.Task[None], tuple[Lane, Channel]]] = {}
         self._written: OrderedDict[str, int] = OrderedDict()  # the last position of shards that were ours lately
+        self._left: OrderedDict[str, None] = OrderedDict()  # shards that only a newer program can read
         self._flights: dict[tuple[Lane, Channel], Flight] = {}
         self._freed = asyncio.Event()
         self._draining = False
@@ -107,14 +108,14 @@ class Worker:
             held = Counter(kind for _, kind in self._active.values())
             started = 0
             now = self._clock.now()
-            limit = self._slots + len(self._active)
+            limit = self._slots + len(self._active) + len(self._left)
             for found in await asyncio.to_thread(self._queue.take, now, self._worker_id, limit):
                 kind = (found.lane, found.channel)
                 if found.shard_id in self._active or held[kind] >= self._slots:
                     continue
-                if found.position < self._written.get(found.shard_id, 0):
+                if found.shard_id in self._left or found.position < self._written.get(found.shard_id, 0):
                     self._queue.done(found, None)
-                    continue  # what is left of it, the queue is about to say
+                    continue  # it is another's, or the queue is about to say what is left of it
                 held[kind] += 1
                 started += 1
                 self._start(found, kind)
@@ -153,6 +154,9 @@ class Worker:
             await self.drive(found.shard_id, stale=found.stale)
         except Refused:
             await asyncio.sleep(BEHIND_S)  # finished, stopped or held by another worker
+        except UnknownEvent as error:  # logged when it was met
+            fault = error
+            self._leave(found.shard_id)
         except FenghuoError as error:
             fault = error
             _log.error("shard_failed", shard_id=found.shard_id, code=error.code)
@@ -162,6 +166,12 @@ class Worker:
             _log.exception("shard_failed", shard_id=found.shard_id)
             await asyncio.sleep(1)
         self._queue.done(found, fault)
+
+    def _leave(self, shard_id: str) -> None:
+        """Leaves a shard to workers of a newer program: this one learns nothing while it runs."""
+        self._left[shard_id] = None
+        if len(self._left) > REMEMBERED:
+            self._left.popitem(last=False)
 
     # One shard -------------------------------------------------------------------------------------------------------
 

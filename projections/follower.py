@@ -3,6 +3,9 @@
 A batch is one transaction: the rows of every view and the position that they stand for. A rebuild makes the next
 generation of a view's tables, fills them from the first event on, and becomes the one that is read in one transaction.
 The database of the views may be deleted at any time.
+
+While an upgrade rolls, two programs have the same database open, whose code may make other rows of the same log. Each
+reads and folds generations of its own code version, and leaves the other's alone.
 """
 
 from __future__ import annotations
@@ -11,28 +14,32 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Connection,
     Engine,
     Integer,
     MetaData,
+    Row,
     Table,
     Text,
     delete,
+    func,
     insert,
     inspect,
     select,
     text,
+    tuple_,
     update,
 )
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from domain.errors import Unreachable
+from domain.errors import UnknownEvent, Unreachable
 from domain.events import Recorded
 from domain.shards import ChunkRecorded, ShardPlanned
 from projections.cases import Cases
@@ -97,6 +104,7 @@ class Views:
         self._writing_engine = own_connection(engine)
         self._writer = self._writing_engine.execution_options(fenghuo_write=True)
         self._classes = {cls.name: cls for cls in views}
+        self._versions = {(cls.name, cls.code_version) for cls in views}
         self._writing = threading.Lock()
         self._current: dict[str, Projection] = {}
         self.position = 0
@@ -108,26 +116,46 @@ class Views:
     def _open(self) -> None:
         with self._changing() as db:
             _meta.create_all(db)
-            rows = {row.name: row for row in db.execute(select(_positions).where(_positions.c.current == 1))}
             for name, cls in self._classes.items():
-                row = rows.get(name)
-                if row is not None and row.code_version == cls.code_version:
-                    self._current[name] = cls(row.generation)
+                ours = self._current_row(db, cls)
+                if ours is not None:
+                    self._current[name] = cls(ours.generation)
                     self._current[name].metadata.create_all(db)
                     continue
-                # New here, or its code would give other rows: it starts again, beside whatever stands there.
-                fresh = cls((row.generation if row else 0) + 1)
-                fresh.metadata.drop_all(db)
-                fresh.metadata.create_all(db)
-                db.execute(delete(_positions).where(_positions.c.name == name))
-                db.execute(
-                    insert(_positions).values(
-                        name=name, generation=fresh.generation, code_version=cls.code_version, position=0, current=1
-                    )
-                )
-                self._current[name] = fresh
+                # New here, or its code gives other rows: it begins beside what stands there, of which that stays which
+                # is furthest: another program may be at it.
+                furthest = db.execute(
+                    select(_positions.c.code_version)
+                    .where(_positions.c.name == name, _positions.c.current == 1)
+                    .order_by(_positions.c.position.desc(), _positions.c.generation.desc())
+                ).scalar()
+                if furthest is not None:
+                    self._drop(db, cls, _positions.c.code_version != furthest)
+                self._current[name] = self._begun(db, cls, current=1)
         with self.reading() as db:
             self.position = self._lowest(db)
+
+    def _current_row(self, db: Connection, cls: type[Projection]) -> Row[Any] | None:
+        """The generation that is read by this code."""
+        wanted = (_positions.c.name == cls.name, _positions.c.code_version == cls.code_version)
+        return db.execute(select(_positions).where(*wanted, _positions.c.current == 1)).first()
+
+    def _begun(self, db: Connection, cls: type[Projection], *, current: int) -> Projection:
+        """A new generation of a view, empty, above all that there are."""
+        last = db.execute(select(func.max(_positions.c.generation)).where(_positions.c.name == cls.name)).scalar() or 0
+        fresh = cls(last + 1)
+        fresh.metadata.drop_all(db)
+        fresh.metadata.create_all(db)
+        values = {"generation": last + 1, "code_version": cls.code_version, "position": 0, "current": current}
+        db.execute(insert(_positions).values(name=cls.name, **values))
+        return fresh
+
+    def _drop(self, db: Connection, cls: type[Projection], *which: ColumnElement[bool]) -> None:
+        """Removes generations of a view."""
+        found = (_positions.c.name == cls.name, *which)
+        for generation in db.execute(select(_positions.c.generation).where(*found)).scalars().all():
+            cls(generation).metadata.drop_all(db)
+        db.execute(delete(_positions).where(*found))
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
@@ -215,13 +243,22 @@ class Views:
     # Following -------------------------------------------------------------------------------------------------------
 
     def catch_up(self, read: Read, upto: int | None = None, on_batch: Callable[[int], None] | None = None) -> int:
-        """Folds what the log has beyond the views, to its end or to position `upto`; returns the position reached."""
+        """Folds what the log has beyond the views, to its end or to position `upto`; returns the position reached.
+
+        Raises UnknownEvent at an event of a newer program, with all before it folded and nothing after it.
+        """
         limit = BATCH
         with self._writing:
             while True:
                 with _answering(self.engine), self._writer.begin() as db:
                     at = self._lowest(db)
-                    read_ = read(at, limit)
+                    if upto is not None and at >= upto:
+                        break
+                    try:
+                        read_ = read(at, limit)
+                    except UnknownEvent:
+                        self.position = max(at, self.position)
+                        raise
                     events = _bounded(read_)
                     limit = min(BATCH, limit * 2) if len(events) == len(read_) else max(1, len(events))
                     if upto is not None:
@@ -229,11 +266,12 @@ class Views:
                     if events:
                         self._fold(db, events)
                 if not events:
-                    self.position = max(at, self.position)
-                    return at
+                    break
                 self.position = events[-1].position
                 if on_batch is not None:
                     on_batch(self.position)
+            self.position = max(at, self.position)
+            return at
 
     def look(self) -> int:
         """Notices what another process has folded or rebuilt, for one that only reads; the position that is read."""
@@ -248,20 +286,27 @@ class Views:
             view.apply([e for e in events if e.position > ahead] if ahead >= events[0].position else events, db)
         db.execute(
             update(_positions)
-            .where(_positions.c.current == 1, _positions.c.position < events[-1].position)
+            .where(
+                _positions.c.current == 1,
+                _positions.c.position < events[-1].position,
+                tuple_(_positions.c.name, _positions.c.code_version).in_(self._versions),
+            )
             .values(position=events[-1].position)
         )
 
     def _positions(self, db: Connection) -> dict[str, int]:
-        rows = db.execute(
-            select(_positions.c.name, _positions.c.generation, _positions.c.position).where(_positions.c.current == 1)
-        )
+        c = _positions.c
+        rows = db.execute(select(c.name, c.code_version, c.generation, c.position).where(c.current == 1))
         found: dict[str, int] = {}
-        for name, generation, position in rows:
-            if name in self._current:
+        for name, code_version, generation, position in rows:
+            if (name, code_version) in self._versions:
                 found[name] = position
                 if self._current[name].generation != generation:  # another process has rebuilt it
                     self._current[name] = self._classes[name](generation)
+        if len(found) < len(self._current):
+            raise Unreachable(
+                "views.replaced", "Views of this version are no more: newer ones took their place.", "Upgrade it."
+            )
         return found
 
     def _lowest(self, db: Connection) -> int:
@@ -276,16 +321,11 @@ class Views:
 
         They are built in one reading of the log, and change places with the old ones in one moment.
         """
-        wanted = list(names or self.names())
-        fresh: dict[str, Projection] = {}
+        wanted = [self._classes[name] for name in names or self.names()]
         with self._changing() as db:
-            for name in wanted:
-                cls, old = self._classes[name], self._current[name]
-                fresh[name] = cls(old.generation + 1)
-                # The generation before stays for readers of other processes, until the next rebuild.
-                cls(old.generation - 1).metadata.drop_all(db)
-                fresh[name].metadata.drop_all(db)
-                fresh[name].metadata.create_all(db)
+            for cls in wanted:  # the generation before stays for readers of other processes, until the next rebuild
+                self._drop(db, cls, _positions.c.code_version == cls.code_version, _positions.c.current == 0)
+            fresh = {cls.name: self._begun(db, cls, current=0) for cls in wanted}
         at = 0
         while fresh:
             events = _bounded(read(at, BATCH))
@@ -301,20 +341,11 @@ class Views:
                 on_batch(at)
 
     def _switch(self, db: Connection, fresh: dict[str, Projection], at: int) -> None:
-        db.execute(delete(_positions).where(_positions.c.name.in_(fresh)))
-        db.execute(
-            insert(_positions),
-            [
-                {
-                    "name": name,
-                    "generation": view.generation,
-                    "code_version": view.code_version,
-                    "position": at,
-                    "current": 1,
-                }
-                for name, view in fresh.items()
-            ],
-        )
+        c = _positions.c
+        for name, view in fresh.items():
+            ours = (c.name == name, c.code_version == view.code_version)
+            db.execute(update(_positions).where(*ours).values(current=0))
+            db.execute(update(_positions).where(*ours, c.generation == view.generation).values(current=1, position=at))
         self._current.update(fresh)
 
     # Comparing -------------------------------------------------------------------------------------------------------

@@ -15,14 +15,17 @@ from infra.kafka import dead
 from infra.kafka.messages import Letter
 from infra.kafka.settings import KafkaConfig
 
+UNREADABLE = "This letter itself cannot be read."
+
 app = typer.Typer(help="Messages that were laid aside on Kafka, and why.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """What was laid aside, oldest first."""
-    found = asyncio.run(dead.letters(_kafka()))
-    show([_row(letter) for letter in found], as_json=as_json, text=lambda: _lines(found) or "Nothing was laid aside.")
+    found = asyncio.run(dead.laid(_kafka()))
+    rows = [_row(letter) for letter in found.letters] + [_odd(letter_id) for letter_id in found.unreadable]
+    show(rows, as_json=as_json, text=lambda: _lines(found) or "Nothing was laid aside.")
 
 
 @app.command()
@@ -63,8 +66,14 @@ def _row(letter: Letter) -> dict[str, Any]:
     )
 
 
-def _lines(found: list[Letter]) -> str:
-    return "\n".join(
+def _odd(letter_id: str) -> dict[str, Any]:
+    fields: dict[str, Any] = dict.fromkeys(("lane", "at", "shard_id", "position", "failures"))
+    return {"id": letter_id, "reason": UNREADABLE, **fields}
+
+
+def _lines(found: dead.Laid) -> str:
+    lines = [
         f"{letter.letter_id:<34}  {letter.lane.value:<8}  {letter.at:%Y-%m-%d %H:%M:%S}  {letter.reason}"
-        for letter in found
-    )
+        for letter in found.letters
+    ]
+    return "\n".join(lines + [f"{letter_id:<34}  {'-':<8}  {'-':<19}  {UNREADABLE}" for letter_id in found.unreadable])

@@ -77,6 +77,17 @@ def checkpoint(data_dir: DataDir = None) -> None:
     out.print(with_stores(data_dir, act), markup=False)
 
 
+@views_app.command("catch-up")
+def catch_up(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Folds what the views lack: those of a new version beforehand, while the old one runs on with its own."""
+
+    async def act(stores: Stores) -> int:
+        return stores.views.position
+
+    position = with_stores(data_dir, act)
+    show({"position": position}, as_json=as_json, text=lambda: f"The views are at position {position}.")
+
+
 @views_app.command("rebuild")
 def rebuild(
     names: Annotated[list[str] | None, typer.Argument(help="Views to rebuild; all where none is named.")] = None,
@@ -163,8 +174,8 @@ def position_at(stores: Stores, at: str) -> int:
     low, high = 0, last  # events are recorded in the order of their time, but for a clock that was set back
     while low < high:
         middle = (low + high + 1) // 2
-        found = stores.log.read_now(middle - 1, 1)
-        if found and found[0].metadata.recorded_at <= moment:
+        recorded_at = stores.log.recorded_at_now(middle - 1)
+        if recorded_at is not None and recorded_at <= moment:
             low = middle
         else:
             high = middle - 1

@@ -81,7 +81,8 @@ def work(
     """Sends what was planned. As many as wanted, each with a name of its own: what it began it goes on with."""
     settings = _settings(data_dir=data_dir, public_url=public_url, log_level=log_level)
     member = settings.kafka.member if settings.kafka else ""
-    worker = name or member or "-".join([socket.gethostname(), *(one.value for one in lane or ())])
+    usual = member or "-".join([socket.gethostname(), *(one.value for one in lane or ())])
+    worker = usual if name is None else name
     if not NAME.fullmatch(worker):
         raise InvalidInput("work.name", "A worker's name has up to 63 letters, digits, dots and dashes.", "Use --name.")
     run_loop(_run(settings, Role.WORK, tuple(lane or LANES), worker))

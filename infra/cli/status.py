@@ -33,6 +33,7 @@ def _lines(running: bool, state: State) -> list[str]:
         f"程序 program: {'运行中 running' if running else '未运行 not running'}",
         f"日志 log: {state.position}, 已签名至 signed to {state.signed_position}{_for(state.unsigned_s)}",
         f"视图 views: {state.views_position}, 落后 behind {state.lag_events}{_for(state.lag_s)}",
+        *_parked(state),
         f"待计划 plans pending: {state.plans_pending}{_for(state.plans_oldest_s)}",
     ]
     lines += [
@@ -56,6 +57,13 @@ def _lines(running: bool, state: State) -> list[str]:
     ]
     lines.append(f"磁盘 disk: 可用 free {state.disk_free / GIB:.1f} / {state.disk_size / GIB:.1f} GiB")
     return lines
+
+
+def _parked(state: State) -> list[str]:
+    if state.parked is None:
+        return []
+    where = f"{state.parked.position} ({state.parked.topic}){_for(state.parked.for_s)}"
+    return [f"  停在 parked at {where}: 由较新版本写入，请升级本程序 written by a newer program: upgrade this one"]
 
 
 def _for(seconds: float) -> str:

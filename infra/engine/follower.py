@@ -7,7 +7,7 @@ import contextlib
 
 import structlog
 
-from domain.errors import FenghuoError
+from domain.errors import FenghuoError, UnknownEvent
 from infra.log.store import EventLog
 from projections.follower import Views
 
@@ -15,17 +15,22 @@ _log = structlog.get_logger("fenghuo.follower")
 
 LONGEST_BACKOFF_S = 30.0
 PACE_S = 0.1  # between two batches, unless somebody waits: many small ones take the interpreter from who is sending
+PARKED_S = 1.0  # between two looks at whether another program went on beyond an event that is not known here
 LOOK_S = 0.1  # between two looks at views that another process keeps in step
 SOON_S = 0.01  # the same, while somebody waits
 
 
 class Follower:
-    """Runs `Views.catch_up` in a thread whenever the log has grown. A fault is logged and tried again, ever slower."""
+    """Runs `Views.catch_up` in a thread whenever the log has grown. A fault is logged and tried again, ever slower.
+
+    At an event of a newer program the views stop: `parked` is that event. They go on where another process folded it.
+    """
 
     def __init__(self, log: EventLog, views: Views) -> None:
         self.log = log
         self.views = views
         self.failures = 0  # in a row
+        self.parked: UnknownEvent | None = None
         self._moved = asyncio.Event()
         self._urgent = asyncio.Event()
 
@@ -37,7 +42,17 @@ class Follower:
             self._urgent.clear()
             try:
                 await asyncio.to_thread(self.views.catch_up, self.log.read_now)
+                backoff, self.failures, self.parked = 0.1, 0, None
+            except UnknownEvent as unknown:
                 backoff, self.failures = 0.1, 0
+                if self.parked is None or self.parked.position != unknown.position:
+                    _log.error("views_parked", topic=unknown.topic, position=unknown.position, code=unknown.code)
+                self.parked = unknown
+                if self.views.position != told:
+                    told = self.views.position
+                    self._notify()
+                await asyncio.sleep(PARKED_S)
+                continue
             except FenghuoError as error:
                 _log.error("views_stopped", code=error.code, retry_s=backoff)
             except Exception:

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from domain import ladder
-from domain.errors import FenghuoError
+from domain.errors import FenghuoError, UnknownEvent
 from domain.ids import ladder_stream
 from domain.ladder import Why
 from domain.people import Channel
@@ -25,6 +25,7 @@ from domain.rulepacks import LevelRule
 from domain.shards import Purpose
 from domain.warnings import WarningState
 from infra.engine.follower import Follower
+from infra.engine.left import Left
 from infra.engine.setback import Setback
 from infra.log.store import EventLog
 from notifiers.pause import first_of
@@ -54,12 +55,13 @@ class _Due(msgspec.Struct, frozen=True):
 class Ladder:
     """`looked` is the position of the views at which it last looked for who is due."""
 
-    def __init__(self, log: EventLog, views: Views, follower: Follower, clock: Clock) -> None:
+    def __init__(self, log: EventLog, views: Views, follower: Follower, clock: Clock, left: Left | None = None) -> None:
         self._log = log
         self._views = views
         self._follower = follower
         self._clock = clock
         self._setback = Setback(clock, log.last_recorded_now)
+        self._left = left if left is not None else Left()
         self.looked = -1
 
     async def run(self) -> None:
@@ -72,11 +74,12 @@ class Ladder:
                 continue
             # A receipt or an answer that is in the log by now ends the climb: the views should have seen it.
             await self._follower.reached(await self._log.last_position(), SEEN_S)
-            found = await asyncio.to_thread(self._due)
+            due = await asyncio.to_thread(self._due)
+            found = [each for each in due if ("step", each.shard_id) not in self._left]
             if not found:
-                await asyncio.sleep(BEHIND_S)
+                await asyncio.sleep(SEEN_S if due else BEHIND_S)
                 continue
-            taken = await asyncio.gather(*[self._step(due) for due in found])
+            taken = await asyncio.gather(*[self._step(each) for each in found])
             if last := max(taken):
                 await self._follower.reached(last, SEEN_S)
             else:
@@ -147,6 +150,9 @@ class Ladder:
                 ),
                 origin,
             )
+        except UnknownEvent:  # logged when it was met
+            self._left.add("step", due.shard_id)
+            return 0
         except FenghuoError as error:
             _log.error("step_failed", shard_id=due.shard_id, warning_id=warning_id, code=error.code)
             await asyncio.sleep(1)

@@ -18,7 +18,7 @@ import structlog
 from api.audience import Asked
 from api.told import Meant, Pages, at_relay, at_release, exactly, holders, left_out
 from domain import planning, relays, shards
-from domain.errors import FenghuoError, Refused, VersionConflict
+from domain.errors import FenghuoError, Refused, UnknownEvent, VersionConflict
 from domain.events import Event, Recorded
 from domain.ids import derived, plan_stream, relay_stream, shard_stream
 from domain.people import STAFF, Channel
@@ -28,6 +28,7 @@ from domain.rulepacks import LevelRule
 from domain.shards import Circle, Purpose, ShardPlanned
 from domain.warnings import Status, WarningState
 from infra.engine.follower import Follower
+from infra.engine.left import Left
 from infra.log.store import EventLog
 from infra.traces import span
 from notifiers.pause import first_of
@@ -57,9 +58,11 @@ class Planner:
         clock: Clock,
         vault: Vault,
         offer: Callable[[Sequence[Recorded]], None] = lambda _: None,
+        left: Left | None = None,
     ) -> None:
         self._log = log
         self._offer = offer
+        self._left = left if left is not None else Left()
         self._views = views
         self._follower = follower
         self._clock = clock
@@ -73,7 +76,8 @@ class Planner:
                 self._failed.clear()
                 position = self._views.position
                 for trigger in await asyncio.to_thread(self._pending):
-                    if trigger["event_id"] not in self._busy:
+                    key = ("plan", trigger["event_id"])
+                    if trigger["event_id"] not in self._busy and key not in self._left:
                         self._start(trigger)
                 await self._wait(position)
         finally:
@@ -99,6 +103,9 @@ class Planner:
         try:
             with span("plan", trigger=trigger["kind"], correlation_id=trigger["correlation_id"]):
                 await self.plan(trigger)
+            return
+        except UnknownEvent:  # logged when it was met
+            self._left.add("plan", trigger["event_id"])
             return
         except FenghuoError as error:
             _log.error("plan_failed", trigger=trigger["kind"], warning_id=trigger["warning_id"], code=error.code)

@@ -20,10 +20,11 @@ from typing import Any
 import structlog
 
 from domain import answers, relays, warnings
-from domain.errors import FenghuoError
+from domain.errors import FenghuoError, UnknownEvent
 from domain.ids import answer_stream, relay_stream, warning_stream
 from domain.ports import Clock, Origin
 from infra.engine.follower import Follower
+from infra.engine.left import Left
 from infra.engine.patience import Patience
 from infra.log.store import EventLog
 from notifiers.pause import first_of
@@ -34,30 +35,37 @@ _log = structlog.get_logger("fenghuo.timekeeper")
 
 ACTOR = "system:timekeeper"
 LONGEST_WAIT = timedelta(seconds=60)
+BEHIND_S, LONGEST_BEHIND_S = 0.05, 1.0  # a pause for the views, where they name what is settled; longer if they stand
+LEFT_WAIT = timedelta(seconds=1)  # while a timer that is left to a newer program is the first of all
 
 
 class Timekeeper:
     """`looked` is the position of the views at which it last saw to what is due."""
 
-    def __init__(self, log: EventLog, views: Views, follower: Follower, clock: Clock) -> None:
+    def __init__(self, log: EventLog, views: Views, follower: Follower, clock: Clock, left: Left | None = None) -> None:
         self._log = log
         self._views = views
         self._follower = follower
         self._clock = clock
         self._patience = Patience(clock)
+        self._left = left if left is not None else Left()
         self.looked = -1
 
     async def run(self) -> None:
         self._patience = Patience(self._clock)
+        behind_s = BEHIND_S
         while True:
             position = self._views.position
-            due, next_due = await asyncio.to_thread(self._due)
+            found, next_due = await asyncio.to_thread(self._due)
+            due = [timer for timer in found if _key(timer) not in self._left]
             self.looked = position
             last = 0
             for timer in due:
                 structlog.contextvars.bind_contextvars(correlation_id=_correlation(timer))
                 try:
                     last = max(last, await self._fire(timer))
+                except UnknownEvent:  # logged when it was met
+                    self._left.add(*_key(timer))
                 except FenghuoError as error:
                     _log.error("timer_failed", timer=timer["kind"], warning_id=timer["warning_id"], code=error.code)
                     await asyncio.sleep(1)
@@ -65,9 +73,10 @@ class Timekeeper:
                 if last:
                     await self._follower.reached(last)
                 else:
-                    await asyncio.sleep(0.05)  # settled already; the views are about to say so
+                    await asyncio.sleep(behind_s)  # settled already; the views are about to say so
+                behind_s = BEHIND_S if last or self._views.position != position else min(behind_s * 2, LONGEST_BEHIND_S)
                 continue
-            await self._wait(position, next_due)
+            await self._wait(position, next_due, LEFT_WAIT if found else LONGEST_WAIT)
 
     def _due(self) -> tuple[list[dict[str, Any]], datetime | None]:
         """(timers that are due, when the next is by the wall clock)"""
@@ -88,13 +97,13 @@ class Timekeeper:
                     due.append(timer)
             return due, timers.next_due(db)
 
-    async def _wait(self, position: int, next_due: datetime | None) -> None:
+    async def _wait(self, position: int, next_due: datetime | None, longest: timedelta) -> None:
         """Until the next timer is due or the views moved: a new timer may be earlier."""
         now = self._clock.now()
-        left = [LONGEST_WAIT]
-        if next_due is not None:
+        left = [longest]
+        if next_due is not None and longest is LONGEST_WAIT:  # else it is that of a timer that is left to others
             left.append(next_due - now)
-        if (patience := self._patience.left()) is not None:
+        if (patience := self._patience.left()) is not None and longest is LONGEST_WAIT:
             left.append(patience)
         until = now + min(left)
         await first_of(self._clock.sleep_until(until), self._follower.moved(position))
@@ -133,6 +142,10 @@ class Timekeeper:
                 warning_stream(warning_id), warnings.evolve, lambda state: warnings.expire(state, at=now), origin
             )
         return written[-1].position if written else 0
+
+
+def _key(timer: dict[str, Any]) -> tuple[str, ...]:
+    return ("timer", timer["kind"], timer["warning_id"], timer["node_id"] or "")
 
 
 def _correlation(timer: dict[str, Any]) -> str:

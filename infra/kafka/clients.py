@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import ssl
 from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import aiokafka
 import aiokafka.abc
 import aiokafka.admin
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, TopicAlreadyExistsError
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    CommitFailedError,
+    IllegalStateError,
+    KafkaConnectionError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    TopicAlreadyExistsError,
+    UnsupportedSaslMechanismError,
+)
 from aiokafka.helpers import create_ssl_context
 
 from domain.errors import InvalidInput, Unreachable
@@ -51,14 +63,58 @@ def _common(config: KafkaConfig) -> dict[str, Any]:
     return found
 
 
+class _Asked:
+    """Something that is asked of Kafka, and the last reason why a broker could not be connected."""
+
+    over = False
+    why: BaseException | None = None
+
+
+class _Reasons(logging.Filter):
+    """The client says in its log alone why it could not connect, and raises that it could not."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        asked = _asked.get()
+        if asked is None or asked.over or not str(record.msg).startswith("Unable ") or not record.args:
+            return True
+        asked.why = next((one for one in tuple(record.args) if isinstance(one, BaseException)), asked.why)
+        return False  # our own error says it
+
+
+_asked: ContextVar[_Asked | None] = ContextVar("asked", default=None)
+logging.getLogger("aiokafka").addFilter(_Reasons())
+logging.getLogger("aiokafka.conn").setLevel(logging.INFO)  # below it writes out requests, passwords in them
+
+
 @contextlib.contextmanager
 def answered() -> Iterator[None]:
     """Turns what the client raises into Unreachable."""
+    asked = _Asked()
+    token = _asked.set(asked)
     try:
         yield
     except KafkaError as error:
-        said = str(error) or type(error).__name__
-        raise Unreachable("kafka.unreachable", f"Kafka did not do as asked: {said}.", "Look at the brokers.") from error
+        raise _unreachable(asked.why or error) from error
+    finally:
+        asked.over = True  # tasks that were begun within it live on
+        _asked.reset(token)
+
+
+def _unreachable(error: BaseException) -> Unreachable:
+    match error:
+        case ssl.SSLCertVerificationError(verify_message=said):
+            code, what, remedy = "kafka.certificate", f"a broker's certificate is not trusted, {said}", "kafka.ca_file"
+        case AuthenticationFailedError() | SaslAuthenticationFailed():
+            code, what, remedy = "kafka.credentials", "user or password is refused", "kafka.username and password"
+        case UnsupportedSaslMechanismError():
+            code, what, remedy = "kafka.mechanism", "the brokers do not take this mechanism", "kafka.mechanism"
+        case OSError() | KafkaConnectionError():  # an error of TLS is an OSError as well
+            what = str(error) or type(error).__name__
+            code, remedy = "kafka.unreachable", "the brokers, kafka.bootstrap and kafka.security"
+        case _:
+            code, what = "kafka.unreachable", str(error) or type(error).__name__
+            remedy = "the brokers"
+    return Unreachable(code, f"Kafka did not do as asked: {what}.", f"Look at {remedy}.")
 
 
 @contextlib.asynccontextmanager

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
 
-from domain.errors import FenghuoError, NotFound
+from domain.errors import FenghuoError, NotFound, Refused
 from infra.kafka.clients import answered, consumer, ensured, parts_of, producer, whole
 from infra.kafka.messages import Due, Letter, encode, read_due, read_letter
 from infra.kafka.settings import KafkaConfig
@@ -23,21 +24,41 @@ COMPACT = {"cleanup.policy": "compact"}
 AGAIN_S = 2.0
 
 
-async def letters(config: KafkaConfig) -> list[Letter]:
-    """What lies here, oldest first. Raises Unreachable."""
-    found: dict[str, Letter] = {}
+class Laid(NamedTuple):
+    """What lies here: letters, oldest first, and the ids of those that cannot be read (perhaps a newer program's)."""
+
+    letters: list[Letter]
+    unreadable: list[str]
+
+
+async def laid(config: KafkaConfig) -> Laid:
+    """What lies here. Raises Unreachable."""
+    found: dict[str, Letter | None] = {}
     for record in await whole(config, config.dead):
-        _take(found, record.key, record.value)
-    return sorted(found.values(), key=lambda letter: letter.at)
+        _take(found, record)
+    readable = [letter for letter in found.values() if letter is not None]
+    return Laid(
+        sorted(readable, key=lambda letter: letter.at),
+        sorted(letter_id for letter_id, letter in found.items() if letter is None),
+    )
+
+
+async def letters(config: KafkaConfig) -> list[Letter]:
+    """Those that can be read, oldest first. Raises Unreachable."""
+    return (await laid(config)).letters
 
 
 async def redrive(config: KafkaConfig, letter_ids: Sequence[str] | None = None) -> list[Letter]:
     """Sends letters (None: all) to their lanes again, their failures forgotten, and takes them from here.
 
-    Raises NotFound for an id that is not here, and Unreachable.
+    Those that cannot be read stay. Raises NotFound for an id that is not here, Refused for one that cannot be read, and
+    Unreachable.
     """
-    there = {letter.letter_id: letter for letter in await letters(config)}
+    found = await laid(config)
+    there = {letter.letter_id: letter for letter in found.letters}
     chosen = list(there) if letter_ids is None else list(dict.fromkeys(letter_ids))
+    if odd := [letter_id for letter_id in chosen if letter_id in found.unreadable]:
+        raise Refused("dead.unreadable", f"The dead letter {odd[0]} cannot be read.", "A newer program may know it.")
     if unknown := [letter_id for letter_id in chosen if letter_id not in there]:
         raise NotFound("dead.unknown", f"There is no dead letter {unknown[0]}.", "See them: fenghuo dead list")
     if not chosen:
@@ -59,7 +80,7 @@ class DeadWatch:
 
     def __init__(self, config: KafkaConfig) -> None:
         self._config = config
-        self._letters: dict[str, Letter] = {}
+        self._letters: dict[str, Letter | None] = {}
         self.loaded = asyncio.Event()
 
     def holds(self, due: Due) -> bool:
@@ -89,12 +110,19 @@ class DeadWatch:
                         self.loaded.set()
                     for records in (await reading.getmany(timeout_ms=500)).values():
                         for record in records:
-                            _take(self._letters, record.key, record.value)
+                            _take(self._letters, record)
 
 
-def _take(found: dict[str, Letter], key: bytes, value: bytes | None) -> None:
-    if value is None:
-        found.pop(key.decode(), None)
-    else:
-        letter = read_letter(value)
-        found[letter.letter_id] = letter
+def _take(found: dict[str, Letter | None], record: Any) -> None:
+    """Takes in one message: a letter, the end of one, or (None) what nobody here can read."""
+    letter_id = (record.key or b"").decode(errors="replace") or f"{record.partition}-{record.offset}"
+    if record.value is None:
+        found.pop(letter_id, None)
+        return
+    try:
+        letter = read_letter(record.value)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        _log.warning("dead_letter_unreadable", letter_id=letter_id)
+        found[letter_id] = None
+        return
+    found[letter.letter_id] = letter

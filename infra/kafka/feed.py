@@ -13,7 +13,8 @@ import asyncio
 import msgspec
 import structlog
 
-from domain.errors import FenghuoError, Refused
+from domain.errors import FenghuoError, Refused, UnknownEvent
+from infra.engine.left import Left
 from infra.kafka.clients import LARGEST, Producer, answered, ensured, producer, whole
 from infra.kafka.cloudevents import HEADERS, encoded
 from infra.kafka.settings import KafkaConfig
@@ -38,13 +39,15 @@ class FeedRelay:
     """Publishes until cancelled. `published` is the position up to which the feed is known to be whole.
 
     After a crash it repeats what it had sent since it last wrote down its position: a batch at most. Two of them at the
-    same time publish everything twice, under the same ids.
+    same time publish everything twice, under the same ids. At an event of a newer program it stops.
     """
 
-    def __init__(self, log: EventLog, config: KafkaConfig) -> None:
+    def __init__(self, log: EventLog, config: KafkaConfig, left: Left | None = None) -> None:
         self._log = log
         self._config = config
         self._source = config.source or f"urn:fenghuo:{config.topic_prefix}"
+        self._left = left if left is not None else Left()
+        self._parked_at = 0
         self.published = 0
 
     async def run(self) -> None:
@@ -53,6 +56,11 @@ class FeedRelay:
             before = self.published
             try:
                 await self._publish()
+            except UnknownEvent as unknown:  # nobody here knows which of its fields are personal
+                if unknown.position != self._parked_at:
+                    _log.error("feed_parked", topic=unknown.topic, position=unknown.position, code=unknown.code)
+                self._parked_at = unknown.position
+                self._left.add("feed", str(unknown.position))
             except FenghuoError as error:
                 if self.published > before:
                     backoff = FIRST_BACKOFF_S

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from domain.errors import FenghuoError, VerificationFailed
+from domain.errors import FenghuoError, UnknownEvent, VerificationFailed
 from domain.ports import Clock
 from domain.rulepacks import LANES, Lane
 from infra.kafka.clients import Consumer, Listener, Part, answered, commit, consumer, ensured, producer
@@ -128,7 +128,10 @@ class KafkaQueue:
 
     def done(self, waiting: Waiting, fault: Exception | None) -> None:
         """A fault that will pass (a log that cannot be reached, say) leaves the shard here. One that nobody foresaw
-        counts: it is announced anew with one failure more, and laid aside after so many."""
+        counts: it is announced anew with one failure more, and laid aside after so many. What only a newer program can
+        read is let go: the relay announces it again."""
+        if isinstance(fault, UnknownEvent):
+            fault = None
         passing = isinstance(fault, FenghuoError) and not isinstance(fault, VerificationFailed)
         lane = self._lanes.get(waiting.lane)
         if passing or lane is None:

@@ -5,9 +5,12 @@ The stored state is JSON, `{"meta": {…}, "data": {…}}`, so that an auditor c
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from typing import Any, get_args, get_type_hints
 
 import msgspec
+import structlog
 from eventsourcing.persistence import StoredEvent
 
 import domain.answers
@@ -27,10 +30,14 @@ import domain.shards
 import domain.stations
 import domain.warnings
 import domain.whereabouts  # noqa: F401  each of these registers the topics of its events
-from domain.errors import VerificationFailed
-from domain.events import Event, Metadata, Recorded, class_of, known_topics, raised, topic_of
+from domain.errors import UnknownEvent, VerificationFailed
+from domain.events import Event, Metadata, Recorded, class_of, is_known, known_topics, raised, topic_of
 from domain.ports import Vault
 from domain.private import Private, Sealed
+
+_log = structlog.get_logger("fenghuo.log")
+
+TOPIC = re.compile(r"[a-z_]+(\.[a-z_]+)+\.v[0-9]+")
 
 
 class _Stored(msgspec.Struct, frozen=True):
@@ -62,6 +69,7 @@ class EventMapper:
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
+        self.unknown: dict[str, int] = {}  # topics that were met and are not known here, and where first (0: a stream)
 
     def to_stored_event(self, domain_event: Recorded) -> StoredEvent:
         event = domain_event.event
@@ -75,11 +83,13 @@ class EventMapper:
         )
 
     def to_domain_event(self, stored_event: StoredEvent, position: int = 0) -> Recorded:
-        """Raises VerificationFailed, naming the event, where the topic is unknown or the bytes do not fit it."""
+        """Raises UnknownEvent where the topic is one of a newer program, and VerificationFailed where the bytes do not
+        fit it. Both name the event."""
         try:
             stored = _stored_decoder.decode(stored_event.state)
             cls = class_of(stored_event.topic)
             if cls is None:
+                self._expect(stored_event, stored.meta.recorded_at, position)
                 name, fields = raised(stored_event.topic, msgspec.json.decode(stored.data))
                 event = msgspec.convert(fields, class_of(name))
             else:
@@ -103,6 +113,23 @@ class EventMapper:
                     "The log was altered.",
                 )
         return Recorded(stream, version, stored.meta, event, position)
+
+    def recorded_at(self, stored_event: StoredEvent) -> datetime:
+        """When an event was recorded, also one that is not known here. Raises VerificationFailed."""
+        try:
+            return _stored_decoder.decode(stored_event.state).meta.recorded_at
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return self.to_domain_event(stored_event).metadata.recorded_at  # which says what is wrong with it
+
+    def _expect(self, event: StoredEvent, recorded_at: datetime, position: int) -> None:
+        """Raises UnknownEvent for a topic that is neither known nor an older form of one that is."""
+        topic, stream, version = event.topic, str(event.originator_id), event.originator_version
+        if is_known(topic) or not TOPIC.fullmatch(topic):
+            return
+        if topic not in self.unknown:
+            self.unknown[topic] = position
+            _log.warning("event_unknown", topic=topic, stream=stream, version=version, position=position)
+        raise UnknownEvent(topic=topic, stream=stream, version=version, recorded_at=recorded_at, position=position)
 
     def _sealed(self, event: Event, bound_to: str) -> Event:
         changes = {

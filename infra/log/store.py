@@ -24,7 +24,7 @@ from eventsourcing.persistence import (
     StoredEvent,
 )
 
-from domain.errors import Unreachable, VersionConflict
+from domain.errors import FenghuoError, UnknownEvent, Unreachable, VerificationFailed, VersionConflict
 from domain.events import Event, Metadata, Recorded
 from domain.ports import Append, Clock, Origin
 from infra.log.mapper import EventMapper
@@ -264,7 +264,31 @@ class EventLog:
         """As `read`, for callers that are in a thread of their own."""
         with _reading():
             notifications = self.recorder.select_notifications(after, limit, inclusive_of_start=False)
-        return [self.mapper.to_domain_event(n, n.id) for n in notifications]
+        found: list[Recorded] = []
+        for notification in notifications:
+            try:
+                found.append(self.mapper.to_domain_event(notification, notification.id))
+            except FenghuoError:
+                if not found:
+                    raise
+                break  # what comes before it can be read; who goes on from there meets it
+        return found
+
+    def unknown_now(self, after: int) -> UnknownEvent | None:
+        """The event that stops whoever has come to position `after`; None where there is none."""
+        try:
+            self.read_now(after, 1)
+        except UnknownEvent as error:
+            return error
+        except VerificationFailed:  # damaged, which is another matter
+            return None
+        return None
+
+    def recorded_at_now(self, after: int) -> datetime | None:
+        """When the first event above a position was recorded, by the wall clock of that moment; None for no event."""
+        with _reading():
+            found = self.recorder.select_notifications(after, 1, inclusive_of_start=False)
+        return self.mapper.recorded_at(found[0]) if found else None
 
     async def last_position(self) -> int:
         return await asyncio.to_thread(self.last_position_now)
@@ -275,8 +299,7 @@ class EventLog:
 
     def last_recorded_now(self) -> datetime | None:
         """When the last event was written, by the wall clock of that moment; None for an empty log."""
-        last = self.read_now(self.last_position_now() - 1, 1)
-        return last[-1].metadata.recorded_at if last else None
+        return self.recorded_at_now(self.last_position_now() - 1)
 
     def growth(self) -> Growth:
         """Take it before reading; its `wait` returns when something was appended since, or after `poll_s`."""

@@ -42,6 +42,12 @@ class Authority:
         )
 
     def server(self, address: str = "127.0.0.1", lasts: timedelta = timedelta(hours=1)) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self.signed(address, lasts))
+        return context
+
+    def signed(self, address: str = "127.0.0.1", lasts: timedelta = timedelta(hours=1)) -> tuple[Path, Path]:
+        """A server's (certificate, key) as PEM files."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
         names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
@@ -49,6 +55,4 @@ class Authority:
         file, private = self.folder / "server.pem", self.folder / "server.key"
         file.write_bytes(made.public_bytes(Encoding.PEM))
         private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(file, private)
-        return context
+        return file, private

@@ -9,9 +9,9 @@ import threading
 import msgspec
 import pytest
 from eventsourcing.persistence import ConnectionPoolClosedError
-from log_rig import ORIGIN, opened, to, word, words
+from log_rig import NOW, ORIGIN, opened, to, word, words
 
-from domain.errors import Unreachable, VerificationFailed, VersionConflict
+from domain.errors import UnknownEvent, Unreachable, VerificationFailed, VersionConflict
 from domain.people import PersonRegistered, Role
 from domain.ports import Append
 from domain.private import Private
@@ -68,7 +68,6 @@ async def test_stored_bytes_are_json_that_any_tool_reads(tmp_path):
 @pytest.mark.parametrize(
     ("column", "value"),
     [
-        ("topic", "command.accepted.v2"),
         ("topic", "nonsense"),
         ("state", b"{}"),
         ("state", b'{"meta": {"event_id": "e"'),
@@ -83,11 +82,32 @@ async def test_an_event_that_cannot_be_read_is_named(tmp_path, column, value):
         db.execute(f"UPDATE stored_events SET {column} = ? WHERE originator_version = 2", (value,))
     db.close()
     async with opened(tmp_path, sqlite_log(tmp_path / "log.sqlite")) as log:
-        for read in (lambda: log.read(0, 9), lambda: log.load("warning-1", words)):
+        for read in (lambda: log.read(1, 9), lambda: log.load("warning-1", words)):
             with pytest.raises(VerificationFailed) as failed:
                 await read()
             assert failed.value.code == "log.unreadable_event"
             assert "Event 2 of warning-1" in failed.value.message
+
+
+async def test_what_comes_before_an_event_that_is_not_known_is_read_and_then_it_is_named(tmp_path):
+    async with opened(tmp_path, sqlite_log(tmp_path / "log.sqlite")) as log:
+        await log.append([to("warning-1", "1", "2", "3")], ORIGIN)
+    with sqlite3.connect(tmp_path / "log.sqlite") as db:
+        db.execute("UPDATE stored_events SET topic = 'command.accepted.v2' WHERE originator_version = 2")
+    db.close()
+    async with opened(tmp_path, sqlite_log(tmp_path / "log.sqlite")) as log:
+        assert [r.version for r in await log.read(0, 9)] == [1]
+        assert [r.version for r in await log.read(2, 9)] == [3]
+        follow = log.follow(0)
+        assert len(await anext(follow)) == 1
+        for read in (lambda: log.read(1, 9), lambda: log.load("warning-1", words), lambda: anext(follow)):
+            with pytest.raises(UnknownEvent) as failed:
+                await read()
+            assert (failed.value.code, failed.value.topic) == ("log.unknown_event", "command.accepted.v2")
+            assert (failed.value.stream, failed.value.version) == ("warning-1", 2)
+        assert log.unknown_now(1) is not None
+        assert log.unknown_now(0) is log.unknown_now(2) is None
+        assert log.recorded_at_now(1) == log.last_recorded_now() == NOW
 
 
 async def test_a_file_that_is_no_log_is_unreachable(tmp_path):
@@ -140,5 +160,5 @@ async def test_sealed_data_copied_from_another_event_is_noticed(tmp_path):
     db.close()
     async with opened(tmp_path, sqlite_log(tmp_path / "log.sqlite")) as log:
         with pytest.raises(VerificationFailed) as failed:
-            await log.read(0, 9)
+            await log.read(1, 9)
     assert failed.value.code == "log.misplaced_box"

@@ -18,6 +18,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+from eventsourcing.persistence import StoredEvent
+
 from api.commands import Actor
 from domain.events import Event, Recorded
 from domain.grants import GrantRole
@@ -31,6 +34,7 @@ from infra.clock import ManualClock
 from infra.config import DatabaseConfig
 from infra.copying import copy, copy_master_key
 from infra.kafka.settings import KafkaConfig
+from infra.log.store import EventLog
 from infra.runtime import Runtime
 from infra.storage import in_database, in_files
 from infra.stores import Stores
@@ -40,6 +44,7 @@ from tests.postgres_part import schema_of
 
 NOW = datetime(2026, 7, 1, 8, 0, tzinfo=UTC)
 SMS, EMAIL, WEBPUSH = Channel.SMS, Channel.EMAIL, Channel.WEBPUSH
+ANNOTATED = "warning.annotated.v1"  # of no event that this program knows
 E = TypeVar("E", bound=Event)
 
 PEOPLE: dict[str, tuple[str, Role, str, tuple[Channel, ...]]] = {  # node, role, language, channels
@@ -319,6 +324,15 @@ async def stores(folder: Path, clock: ManualClock | None = None) -> AsyncIterato
     async with Stores(folder, clock or ManualClock(NOW), database=database) as opened:
         await opened.catch_up()
         yield opened
+
+
+def annotate(log: EventLog, stream: str, topic: str = ANNOTATED) -> int:
+    """Writes what a newer program could, as the next event of a stream; its position."""
+    version = len(log.recorder.select_events(stream)) + 1
+    meta = {"event_id": f"new-{stream}", "recorded_at": NOW, "actor": "ann", "correlation_id": "c1"}
+    state = msgspec.json.encode({"meta": meta, "data": {"remark": "!"}})
+    (position,) = log.recorder.insert_events([StoredEvent(stream, version, topic, state)]) or ()
+    return int(position)
 
 
 def _furnished(folder: Path) -> DatabaseConfig | None:

@@ -18,8 +18,9 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 
@@ -91,6 +92,31 @@ def resolve() -> Path:
     return folder / "lib"
 
 
+class Guard(NamedTuple):
+    """What a listener of SASL_SSL wants: a PEM of its key and certificate, and a user, for SCRAM-SHA-512 and PLAIN."""
+
+    pem: Path
+    user: str
+    password: str
+
+    def settings(self) -> dict[str, object]:
+        plain = "org.apache.kafka.common.security.plain.PlainLoginModule"
+        scram = "org.apache.kafka.common.security.scram.ScramLoginModule"
+        return {
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": self.pem,
+            "sasl.enabled.mechanisms": "SCRAM-SHA-512,PLAIN",
+            "listener.name.sasl_ssl.plain.sasl.jaas.config": (
+                f'{plain} required username="{self.user}" password="{self.password}"'
+                f' user_{self.user}="{self.password}";'
+            ),
+            "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": f"{scram} required;",
+        }
+
+    def scram(self) -> list[str]:
+        return ["--add-scram", f"SCRAM-SHA-512=[name={self.user},password={self.password}]"]
+
+
 class Broker:
     """One broker, which is a controller as well."""
 
@@ -100,13 +126,13 @@ class Broker:
         self._folder = cluster.folder / str(number)
         self._process: subprocess.Popen[bytes] | None = None
 
-    def format(self, properties: str) -> subprocess.Popen[bytes]:
-        """Begins to format its storage."""
+    def format(self, properties: str, more: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """Begins to format its storage, with `more` options."""
         self._folder.mkdir()
         named = self._folder / "server.properties"
         named.write_text(properties)
         command = [*self._java("kafka.tools.StorageTool"), "format", f"--cluster-id={self._cluster.cluster_id}"]
-        command += ["--config", str(named)]
+        command += ["--config", str(named), *more]
         with (self._folder / "out").open("ab") as out:
             return subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
 
@@ -154,15 +180,19 @@ class Broker:
 class Cluster:
     """Brokers on loopback, formatted with a random cluster id. `start` returns when all answer."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, guarded: Guard | None = None) -> None:
+        """`guarded`: beside the open listener, one of TLS and SASL at `secured`."""
         self.jars = resolve()
+        self._guard = guarded
         self.cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         self._temporary = tempfile.TemporaryDirectory(prefix="fenghuo-kafka-")
         self.folder = Path(self._temporary.name)
         (self.folder / "log4j2.properties").write_text(LOGGING)
-        ports = _free_ports(2 * size)
+        ports = _free_ports(3 * size)
         self.brokers = [Broker(self, number, ports[number]) for number in range(size)]
-        self._controllers = ports[size:]
+        self._controllers = ports[size : 2 * size]
+        self._secured = ports[2 * size :]
+        self.secured = ",".join(f"127.0.0.1:{port}" for port in self._secured)
         self.bootstrap = ",".join(f"127.0.0.1:{port}" for port in ports[:size])
 
     def start(self) -> None:
@@ -198,7 +228,16 @@ class Cluster:
                 "num.io.threads": 2,
                 "log.cleaner.dedupe.buffer.size": 4 * 1024 * 1024,
             }
-            formatting.append(broker.format("".join(f"{name}={value}\n" for name, value in settings.items())))
+            if self._guard is not None:
+                own = f"SASL_SSL://127.0.0.1:{self._secured[broker.number]}"
+                for name in ("listeners", "advertised.listeners"):
+                    settings[name] = f"{settings[name]},{own}"
+                settings["listener.security.protocol.map"] = (
+                    "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL"
+                )
+                settings |= self._guard.settings()
+            properties = "".join(f"{name}={value}\n" for name, value in settings.items())
+            formatting.append(broker.format(properties, self._guard.scram() if self._guard else ()))
         for broker, process in zip(self.brokers, formatting, strict=True):
             if process.wait(START_S):
                 raise RuntimeError(f"the storage could not be formatted: {broker.said}")

@@ -10,7 +10,8 @@ import logging
 import os
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import pytest
 import structlog
@@ -18,6 +19,9 @@ import structlog
 from infra.kafka.settings import KafkaConfig
 from tests.kafka.brokers import Cluster, Missing
 from tests.kafka.meant import Meant
+from tests.kafka.secured import Secured
+
+T = TypeVar("T")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,25 +42,26 @@ def _left_open() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def _one() -> Iterator[str]:
-    if named := os.environ.get("KAFKA_BOOTSTRAP"):
-        yield named
-        return
-    yield from _cluster(1)
+def _one(request: pytest.FixtureRequest) -> str:
+    named = os.environ.get("KAFKA_BOOTSTRAP")
+    found: str = named or request.getfixturevalue("secured").cluster.bootstrap
+    return found
 
 
-def _cluster(size: int) -> Iterator[str]:
-    cluster = _made(size)
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """The one broker, with what is needed to reach it by TLS and a password."""
+    there = _had(lambda: Secured(tmp_path_factory.mktemp("secured")))
     try:
-        cluster.start()
-        yield cluster.bootstrap
+        there.cluster.start()
+        yield there
     finally:
-        cluster.stop()
+        there.cluster.stop()
 
 
-def _made(size: int) -> Cluster:
+def _had(make: Callable[[], T]) -> T:
     try:
-        return Cluster(size)
+        return make()
     except Missing as missing:
         if os.environ.get("CI"):
             pytest.fail(f"Kafka is missing, and in CI nothing is skipped: {missing}")
@@ -82,7 +87,7 @@ def three() -> Iterator[Cluster]:
 
 
 def _running(size: int) -> Iterator[Cluster]:
-    cluster = _made(size)
+    cluster = _had(lambda: Cluster(size))
     try:
         cluster.start()
         yield cluster

@@ -77,6 +77,39 @@ def test_dead_letters_are_listed_and_re_driven(kafka):
     assert ran(kafka, "list").out == "Nothing was laid aside.\n"
 
 
+async def put(config: KafkaConfig, *messages: tuple[bytes, bytes]) -> None:
+    async with producer(config) as sending:
+        for key, value in messages:
+            await sending.send_and_wait(config.dead, value, key=key)
+
+
+def test_a_letter_that_cannot_be_read_is_listed_and_stays_and_hides_no_other(kafka):
+    asyncio.run(laid_aside(kafka))
+    asyncio.run(put(kafka, (b"of-a-newer", b'{"lane":"lunar"}'), (b"\xff", b"\xff")))
+    listed = ran(kafka, "list", "--json")
+    assert listed.status == 0
+    odd = {row["id"] for row in listed.json if row["lane"] is None}
+    assert odd == {"of-a-newer", "\ufffd"}
+    assert {row["id"] for row in listed.json} - odd == {SHARD, "drill-0-7"}
+    assert ran(kafka, "list").out.count("This letter itself cannot be read.") == 2
+    refused(ran(kafka, "redrive", "of-a-newer"), 1, "dead.unreadable")
+    assert len(ran(kafka, "redrive", "--all", "--json").json["redriven"]) == 2
+    assert {row["id"] for row in ran(kafka, "list", "--json").json} == odd
+
+
+async def test_who_watches_the_letters_goes_on_after_one_that_cannot_be_read(kafka):
+    await laid_aside(kafka)
+    await put(kafka, (b"of-a-newer", b'{"lane":"lunar"}'))
+    watch = dead.DeadWatch(kafka)
+    task = asyncio.create_task(watch.run())
+    async with asyncio.timeout(30):
+        await watch.loaded.wait()
+    assert watch.holds(Due(SHARD, Lane.HIGH, SMS, 12))
+    assert not watch.holds(Due("of-a-newer", Lane.HIGH, SMS, 12))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 def test_what_is_not_there_is_said_in_one_line(kafka):
     assert ran(kafka, "list").out == "Nothing was laid aside.\n"
     refused(ran(kafka, "redrive", "nothing"), 1, "dead.unknown")

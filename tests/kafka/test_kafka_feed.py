@@ -9,13 +9,16 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+import structlog
 
 from domain.errors import Refused
+from domain.ids import node_stream
+from infra.engine.left import Left
 from infra.kafka import feed
 from infra.kafka.clients import whole
 from infra.kafka.feed import FeedRelay
 from infra.kafka.settings import KafkaConfig
-from tests.engine.house import House, house
+from tests.engine.house import ANNOTATED, House, actor, annotate, content, house
 
 
 async def read(config: KafkaConfig) -> list[dict[str, Any]]:
@@ -170,3 +173,21 @@ async def test_a_feed_of_another_log_is_refused(tmp_path, kafka):
         with pytest.raises(Refused) as refused:
             await FeedRelay(h.stores.log, kafka)._publish()
     assert refused.value.code == "feed.ahead"
+
+
+async def test_it_stops_before_an_event_of_which_nobody_here_knows_what_is_personal(tmp_path, kafka):
+    with structlog.testing.capture_logs() as lines:
+        async with house(tmp_path) as h:
+            await h.told()
+            position = annotate(h.stores.log, node_stream("village"))
+            await h.desk.draft(actor("officer1"), content())
+            left = Left()
+            for _ in range(2):  # also one that begins there
+                async with relaying(FeedRelay(h.stores.log, kafka, left)) as relay:
+                    await until(lambda: relay._parked_at == position)
+                    assert relay.published == position - 1
+    found = await read(kafka)
+    assert [int(event["sequence"]) for event in sorted(found, key=lambda e: e["sequence"])] == list(range(1, position))
+    assert len(left) == 1
+    assert [line["topic"] for line in lines if line["event"] == "feed_parked"] == [ANNOTATED] * 2
+    assert "feed_stopped" not in [line["event"] for line in lines]

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -107,10 +107,12 @@ class Serve:
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, settings: Mapping[str, str], *options: str, role: str = "all") -> Serve:
+    async def start(
+        cls, settings: Mapping[str, str], *options: str, role: str = "all", program: Sequence[str] = (FENGHUO,)
+    ) -> Serve:
         return cls(
             await asyncio.create_subprocess_exec(
-                FENGHUO,
+                *program,
                 role,
                 *options,
                 cwd=ROOT,
