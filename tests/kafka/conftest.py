@@ -46,7 +46,7 @@ def _one() -> Iterator[str]:
 
 
 def _cluster(size: int) -> Iterator[str]:
-    cluster = _made(size)
+    cluster = made(size)
     try:
         cluster.start()
         yield cluster.bootstrap
@@ -54,9 +54,9 @@ def _cluster(size: int) -> Iterator[str]:
         cluster.stop()
 
 
-def _made(size: int) -> Cluster:
+def made(size: int, host: str = "127.0.0.1") -> Cluster:
     try:
-        return Cluster(size)
+        return Cluster(size, host)
     except Missing as missing:
         if os.environ.get("CI"):
             pytest.fail(f"Kafka is missing, and in CI nothing is skipped: {missing}")
@@ -82,7 +82,7 @@ def three() -> Iterator[Cluster]:
 
 
 def _running(size: int) -> Iterator[Cluster]:
-    cluster = _made(size)
+    cluster = made(size)
     try:
         cluster.start()
         yield cluster
