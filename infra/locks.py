@@ -17,13 +17,14 @@ from typing import Any, Protocol
 
 import structlog
 
-from domain.errors import FenghuoError
+from domain.errors import FenghuoError, Unreachable
 
 _log = structlog.get_logger("fenghuo.locks")
 
 CHECK_S = 1.0  # how often a holder makes sure of its lock, and another one asks for it
 FIRST_WAIT_S = 0.2  # before a part that failed begins again; doubles
 LONGEST_WAIT_S = 15.0
+GONE_S = 8.0  # for so long a lock that we lost may seem to be ours still to a database that did not hear of our end
 
 Part = Callable[[], Coroutine[Any, Any, None]]
 
@@ -78,10 +79,13 @@ async def supervised(name: str, part: Part) -> None:
         try:
             await part()
             return
-        except Exception:
+        except Exception as error:
             if time.monotonic() - began > LONGEST_WAIT_S:
                 wait_s = FIRST_WAIT_S
-            _log.exception("part_failed", part=name, again_in_s=wait_s)
+            if isinstance(error, Unreachable):  # of something outside; where in here it was noticed says nothing
+                _log.error("part_failed", part=name, code=error.code, said=str(error), again_in_s=wait_s)
+            else:
+                _log.exception("part_failed", part=name, again_in_s=wait_s)
         await asyncio.sleep(wait_s)
         wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
@@ -117,3 +121,31 @@ async def alone(name: str, lock: Lock, parts: Mapping[str, Part]) -> None:
             with contextlib.suppress(OSError):
                 lock.give_back()
         waited = True
+
+
+async def kept(name: str, lock: Lock) -> None:
+    """Keeps a lock that this process has; returns once another process has it.
+
+    One that is lost with its connection is taken again. Meanwhile the work goes on: without the database nothing can be
+    begun, and what two of one name begin is told apart by the versions of the log.
+    """
+    while True:
+        await asyncio.sleep(CHECK_S)
+        if await asyncio.to_thread(lock.held):
+            continue
+        _log.error("lock_lost", role=name)
+        refused: float | None = None  # since when the database says that somebody has it
+        while True:
+            try:
+                if await asyncio.to_thread(lock.take):
+                    break
+            except FenghuoError as error:
+                _log.error("lock_unreachable", role=name, code=error.code)
+                refused = None
+            else:
+                refused = time.monotonic() if refused is None else refused
+                if time.monotonic() - refused > GONE_S:
+                    _log.error("lock_taken_by_another", role=name)
+                    return
+            await asyncio.sleep(CHECK_S)
+        _log.info("taken_again", role=name)

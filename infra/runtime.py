@@ -39,9 +39,10 @@ from infra.engine.trials import ReachTests
 from infra.engine.tuner import Tuner
 from infra.kafka.dispatch import Dispatcher
 from infra.kafka.feed import FeedRelay
+from infra.kafka.left import Left
 from infra.kafka.queue import KafkaQueue
 from infra.kafka.settings import KafkaConfig
-from infra.locks import Lock, Part, alone, supervised
+from infra.locks import Lock, Part, alone, kept, supervised
 from infra.log.mapper import EventMapper
 from infra.log.proof import Prover
 from infra.log.store import EventLog
@@ -174,7 +175,10 @@ class Runtime:
         self._taken_from: ViewQueue | KafkaQueue = self.queue
         self._announcing: dict[str, Part] = {}
         if kafka is not None:
-            self._taken_from = KafkaQueue(kafka.model_copy(update={"member": worker}), stores.clock, tuple(lanes))
+            left = Left(stores.log, stores.views, stores.follower, stores.clock, lanes, worker)
+            self._taken_from = KafkaQueue(
+                kafka.model_copy(update={"member": worker}), stores.clock, tuple(lanes), left.begun
+            )
             self._announcing = {
                 "dispatch": Dispatcher(self.queue, stores.clock, kafka).run,
                 "feed": FeedRelay(stores.log, kafka).run,
@@ -197,8 +201,9 @@ class Runtime:
         self.timekeeper = Timekeeper(stores.log, stores.views, stores.follower, stores.clock)
         self.ladder = Ladder(stores.log, stores.views, stores.follower, stores.clock)
         self._worker_id = worker
-        self._locks: list[Lock] = []
+        self._locks: dict[str, Lock] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self.ousted = asyncio.Event()  # another process does what this one was to do alone: it should end
 
     async def start(self) -> None:
         """Starts the parts. Raises Unreachable where another process does what only one may do, and cannot share it."""
@@ -226,7 +231,13 @@ class Runtime:
                 parts[Role.PROJECT] = partial(alone, Role.PROJECT, stores.lock(Role.PROJECT), self._folding())
             if role.plans:
                 parts[Role.RELAY] = partial(alone, Role.RELAY, stores.lock(Role.RELAY), self._planning())
+            for name, lock in self._locks.items():
+                parts["name"] = partial(self._keep, name, lock)
         self._tasks = [asyncio.create_task(supervised(name, part), name=name) for name, part in parts.items()]
+
+    async def _keep(self, name: str, lock: Lock) -> None:
+        await kept(name, lock)
+        self.ousted.set()
 
     def _folding(self) -> dict[str, Part]:
         return {"follower": self.stores.follower.run, "prover": self.stores.prover.run}
@@ -259,24 +270,20 @@ class Runtime:
             await self.stores.sign()
         for notifier in self.notifiers.values():
             await notifier.close()
-        for lock in self._locks:
+        for lock in self._locks.values():
             lock.give_back()
-        self._locks = []
+        self._locks = {}
 
     def _hold(self, *names: str) -> None:
         """Takes locks for as long as this runs."""
         for name in names:
             lock = self.stores.lock(name)
             if not lock.take():
-                for taken in self._locks:
+                for taken in self._locks.values():
                     taken.give_back()
-                self._locks = []
-                raise Unreachable(
-                    "runtime.running",
-                    "Another Fenghuo does this work on this data folder.",
-                    "Stop it, or name another folder or another worker.",
-                )
-            self._locks.append(lock)
+                self._locks = {}
+                raise others_work()
+            self._locks[name] = lock
 
     @property
     def parts(self) -> dict[str, bool]:
@@ -287,6 +294,15 @@ class Runtime:
     def alive(self) -> bool:
         """Whether every part still runs."""
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
+
+
+def others_work() -> Unreachable:
+    """The error of a process that is one too many."""
+    return Unreachable(
+        "runtime.running",
+        "Another Fenghuo does this work on this data folder.",
+        "Stop it, or name another folder or another worker.",
+    )
 
 
 def runs(stores: Stores) -> bool:
