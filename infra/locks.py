@@ -24,7 +24,7 @@ _log = structlog.get_logger("fenghuo.locks")
 CHECK_S = 1.0  # how often a holder makes sure of its lock, and another one asks for it
 FIRST_WAIT_S = 0.2  # before a part that failed begins again; doubles
 LONGEST_WAIT_S = 15.0
-GONE_S = 8.0  # for so long a lock that we lost may seem to be ours still to a database that did not hear of our end
+GONE_S = 6.0  # for so long a lock that we lost may seem to be ours still to a database that did not hear of our end
 
 Part = Callable[[], Coroutine[Any, Any, None]]
 

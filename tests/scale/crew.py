@@ -12,23 +12,28 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import aiohttp
+import psycopg
 from pydantic import SecretStr
 
 from domain.events import Recorded
 from domain.people import Channel
 from domain.shards import ShardLeased
 from infra.config import DatabaseConfig
+from infra.locks_postgres import AdvisoryLock
+from infra.log.store import EventLog
 from infra.migrate import migrate
+from infra.runtime import Stores
 from tests.kafka.brokers import Cluster
 from tests.ops import fan_out
 from tests.ops.installation import Installation, install
-from tests.ops.process import Sandbox, Serve, free_port, sandbox
+from tests.ops.process import Sandbox, Serve, fenghuo, free_port, sandbox
 from tests.postgres_part import Server
+from tests.postgres_part import environment as settings_of
 from tests.scale.network import Cut, Network
 
-PEOPLE = 300
-PER_S = 25  # messages a second of each channel of each worker: a fan-out lasts for some seconds
-SESSION_S = 4.0
+PEOPLE = 120
+PER_S = 30  # messages a second of each channel of each worker: a fan-out lasts for some seconds
+SESSION_S = 3.0
 ROLES: dict[str, tuple[str, ...]] = {
     "serve": ("serve",),
     "project": ("project",),
@@ -42,7 +47,7 @@ SETTINGS = {
     "FENGHUO_KAFKA__TOPIC_PREFIX": "crew",
     "FENGHUO_KAFKA__PARTITIONS": "6",
     "FENGHUO_KAFKA__SESSION_TIMEOUT_S": str(SESSION_S),
-    "FENGHUO_KAFKA__REQUEST_TIMEOUT_S": "4",
+    "FENGHUO_KAFKA__REQUEST_TIMEOUT_S": "3",
     "FENGHUO_KAFKA__RESEND_S": "1",
     "FENGHUO_SMS__PER_S": str(PER_S),
     "FENGHUO_EMAIL__PER_S": str(PER_S),
@@ -60,11 +65,13 @@ class Crew:
         brokers: Cluster,
         network: Network | None,
         http: aiohttp.ClientSession,
+        log: EventLog,
     ) -> None:
         self.installed, self.providers = installed, providers
         self.database, self.brokers, self.network = database, brokers, network
         self.warnings: list[str] = []
-        self._http = http
+        self._settled = 0  # of these
+        self._http, self._log = http, log
         self._port = free_port()
         self._url = f"http://127.0.0.1:{self._port}"
         self._running: dict[str, Serve] = {}
@@ -101,13 +108,27 @@ class Crew:
     async def kill(self, role: str) -> None:
         await self._running[role].kill()
 
-    async def stop(self) -> list[int]:
-        """Ends all of them as one does; their exit statuses."""
-        return await asyncio.gather(*(process.stop() for process in self._running.values()))
+    async def stop(self) -> dict[str, int]:
+        """Ends all that run as one does; their exit statuses."""
+        running = {role: one for role, one in self._running.items() if one.process.returncode is None}
+        return dict(zip(running, await asyncio.gather(*(one.stop() for one in running.values())), strict=True))
 
     async def end(self) -> None:
         for process in self._running.values():
             await process.kill()
+
+    def lock(self, name: str) -> AdvisoryLock:
+        """A lock of the installation, as one process more sees it."""
+        return AdvisoryLock(self.database.url(), f"{self._schema.db_schema}/{name}")
+
+    def cut_session(self, name: str) -> None:
+        """Ends the session that holds a lock, as a database does that fails over."""
+        with psycopg.connect(self.database.url(), autocommit=True) as db:
+            of = f"fenghuo {self._schema.db_schema}/{name}"
+            db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s", (of,))
+
+    async def fenghuo(self, *words: str) -> tuple[int, str, str]:
+        return await fenghuo(*words, folder=self.installed.folder, **settings_of(self._schema))
 
     @contextmanager
     def cut(self, role: str, service: str, how: Cut) -> Iterator[None]:
@@ -135,8 +156,10 @@ class Crew:
 
     async def settled(self) -> None:
         """Returns once all that was released has come to its end."""
-        for warning_id in self.warnings:
+        while self._settled < len(self.warnings):
+            warning_id = self.warnings[self._settled]
             await fan_out.settled(self._http, self._url, self.installed.tokens[0], warning_id, PEOPLE)
+            self._settled += 1
 
     async def held(self) -> list[Recorded]:
         """Waits for the end, then holds the log against what arrived. Returns the log."""
@@ -149,12 +172,11 @@ class Crew:
     async def works_again(self, role: str, tries: int = 5) -> None:
         """Holds that a worker takes part: of some warnings it takes at least one shard."""
         for _ in range(tries):
-            events = await fan_out.log_of(self.installed.folder, self._schema)
-            after = events[-1].position
+            after = await self._log.last_position()
             await self.warn()
             await self.settled()
-            events = await fan_out.log_of(self.installed.folder, self._schema)
-            if any(isinstance(r.event, ShardLeased) and r.event.worker == role for r in events if r.position > after):
+            new = await self._log.read(after, 10_000)
+            if any(isinstance(r.event, ShardLeased) and r.event.worker == role for r in new):
                 return
         raise AssertionError(f"{role} takes nothing any more: " + "\n".join(self._running[role].said[-20:]))
 
@@ -169,8 +191,9 @@ async def crew(folder: Path, server: Server, cluster: Cluster, network: Network 
     async with (
         sandbox("--count", "--no-callbacks", "--host", host) as providers,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http,
+        Stores(folder, database=config) as stores,
     ):
-        made = Crew(installed, providers, server, cluster, network, http)
+        made = Crew(installed, providers, server, cluster, network, http, stores.log)
         try:
             await made.start("serve")  # whose byte code the others find
             await made.up()
