@@ -121,6 +121,14 @@ class Crew:
         """A lock of the installation, as one process more sees it."""
         return AdvisoryLock(self.database.url(), f"{self._schema.db_schema}/{name}")
 
+    async def has_again(self, name: str) -> None:
+        """Returns once one of the roles has this lock."""
+        lock = self.lock(name)
+        async with asyncio.timeout(20):
+            while lock.take():
+                lock.give_back()
+                await asyncio.sleep(0.3)
+
     def cut_session(self, name: str) -> None:
         """Ends the session that holds a lock, as a database does that fails over."""
         with psycopg.connect(self.database.url(), autocommit=True) as db:
