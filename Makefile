@@ -42,7 +42,9 @@ bench: .venv/installed .venv/dev ## Measure, and print a table.
 	$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: soak
-soak: .venv/installed .venv/dev ## Kill the program in the middle of its work, ROUNDS times twenty, and look for what was lost.
+soak: .venv/installed .venv/dev ## Kill the program and cut it off in the middle of its work, for long, and look for what was lost.
+	sh tests/parts >&2
+	FENGHUO_SOAK=1 $(BIN)/python -m pytest -s tests/scale $(ARGS)
 	for round in $$(seq $(ROUNDS)); do $(BIN)/python -m pytest -s tests/ops/test_crash.py $(ARGS) || exit 1; done
 
 .PHONY: lock

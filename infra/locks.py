@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 
-from domain.errors import FenghuoError
+from domain.errors import FenghuoError, Unreachable
 
 _log = structlog.get_logger("fenghuo.locks")
 
@@ -27,6 +27,7 @@ LONGEST_WAIT_S = 15.0
 LOOKED_AT_S = (0.01, 0.04)  # a lock that is only being looked at is free again by then
 FIRST_OFFER_S = 5.0  # for so long a lock is kept that came back after it was offered; doubles
 LONGEST_OFFER_S = 60.0
+GONE_S = 6.0  # for so long a lock that we lost may seem to be ours still to a database that did not hear of our end
 
 Part = Callable[[], Coroutine[Any, Any, None]]
 
@@ -104,10 +105,13 @@ async def supervised(name: str, part: Part) -> None:
         try:
             await part()
             return
-        except Exception:
+        except Exception as error:
             if time.monotonic() - began > LONGEST_WAIT_S:
                 wait_s = FIRST_WAIT_S
-            _log.exception("part_failed", part=name, again_in_s=wait_s)
+            if isinstance(error, Unreachable):  # of something outside; where in here it was noticed says nothing
+                _log.error("part_failed", part=name, code=error.code, said=str(error), again_in_s=wait_s)
+            else:
+                _log.exception("part_failed", part=name, again_in_s=wait_s)
         await asyncio.sleep(wait_s)
         wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
@@ -189,3 +193,31 @@ def _wanted(waiting: Lock) -> bool:
         return waiting.taken()
     except FenghuoError:
         return False
+
+
+async def kept(name: str, lock: Lock) -> None:
+    """Keeps a lock that this process has; returns once another process has it.
+
+    One that is lost with its connection is taken again. Meanwhile the work goes on: without the database nothing can be
+    begun, and what two of one name begin is told apart by the versions of the log.
+    """
+    while True:
+        await asyncio.sleep(CHECK_S)
+        if await asyncio.to_thread(lock.held):
+            continue
+        _log.error("lock_lost", role=name)
+        refused: float | None = None  # since when the database says that somebody has it
+        while True:
+            try:
+                if await asyncio.to_thread(lock.take):
+                    break
+            except FenghuoError as error:
+                _log.error("lock_unreachable", role=name, code=error.code)
+                refused = None
+            else:
+                refused = time.monotonic() if refused is None else refused
+                if time.monotonic() - refused > GONE_S:
+                    _log.error("lock_taken_by_another", role=name)
+                    return
+            await asyncio.sleep(CHECK_S)
+        _log.info("taken_again", role=name)

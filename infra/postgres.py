@@ -42,6 +42,9 @@ def conninfo(url: str) -> str:
             "config.database_url", "The setting database_url is no URL of PostgreSQL.", "Write postgresql://…"
         )
     limits = f"-c statement_timeout={STATEMENT_S}s -c lock_timeout={LOCK_S}s -c idle_in_transaction_session_timeout=60s"
+    # The server's side: who vanishes in a transaction holds the lock of the log until the server has noticed.
+    limits += " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=3 -c tcp_keepalives_count=3"
+    limits += f" -c tcp_user_timeout={SILENCE_S}s"
     ours = {
         "application_name": "fenghuo",
         "connect_timeout": "5",

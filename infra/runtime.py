@@ -24,7 +24,7 @@ from infra.engine.timekeeper import Timekeeper
 from infra.engine.trials import ReachTests
 from infra.engine.tuner import Tuner
 from infra.kafka.settings import KafkaConfig
-from infra.locks import Lock, Part, Relief, alone, supervised
+from infra.locks import Lock, Part, Relief, alone, kept, supervised
 from infra.roles import Role
 from infra.stores import Stores
 from notifiers.channel import Notifier
@@ -83,11 +83,14 @@ class Runtime:
         self._announcing: dict[str, Part] = {}
         if kafka is not None:
             # aiokafka takes long to load, and who has no brokers need not wait for it.
+            from infra.kafka.begun import Begun  # noqa: PLC0415
             from infra.kafka.dispatch import Dispatcher  # noqa: PLC0415
             from infra.kafka.feed import FeedRelay  # noqa: PLC0415
             from infra.kafka.queue import KafkaQueue  # noqa: PLC0415
 
-            taken_from = lines = KafkaQueue(kafka.model_copy(update={"member": worker}), stores.clock, tuple(lanes))
+            begun = Begun(stores.log, stores.views, stores.follower, stores.clock, lanes, worker)
+            named = kafka.model_copy(update={"member": worker})
+            taken_from = lines = KafkaQueue(named, stores.clock, tuple(lanes), begun.shards)
             self._taking = {"lanes": lines.run}
             self._announcing = {
                 "dispatch": Dispatcher(self.queue, stores.clock, kafka).run,
@@ -111,8 +114,9 @@ class Runtime:
         self.timekeeper = Timekeeper(stores.log, stores.views, stores.follower, stores.clock, self.left)
         self.ladder = Ladder(stores.log, stores.views, stores.follower, stores.clock, self.left)
         self._worker_id = worker
-        self._locks: list[Lock] = []
+        self._locks: dict[str, Lock] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self.ousted = asyncio.Event()  # another process does what this one was to do alone: it should end
 
     async def start(self) -> None:
         """Starts the parts. Raises Unreachable where another process does what only one may do, and cannot share it."""
@@ -138,7 +142,13 @@ class Runtime:
                 parts[Role.PROJECT] = self._alone(Role.PROJECT, self._folding(), self._views_parked)
             if role.plans:
                 parts[Role.RELAY] = self._alone(Role.RELAY, self._planning(), self.left.__len__)
+            for name, lock in self._locks.items():
+                parts["name"] = partial(self._keep, name, lock)
         self._tasks = [asyncio.create_task(supervised(name, part), name=name) for name, part in parts.items()]
+
+    async def _keep(self, name: str, lock: Lock) -> None:
+        await kept(name, lock)
+        self.ousted.set()
 
     def _alone(self, role: Role, parts: dict[str, Part], stuck: Callable[[], object]) -> Part:
         relief = Relief(stuck, self.stores.lock(f"{role}-next"))
@@ -178,24 +188,20 @@ class Runtime:
             await self.stores.sign()
         for notifier in self.notifiers.values():
             await notifier.close()
-        for lock in self._locks:
+        for lock in self._locks.values():
             lock.give_back()
-        self._locks = []
+        self._locks = {}
 
     def _hold(self, *names: str) -> None:
         """Takes locks for as long as this runs."""
         for name in names:
             lock = self.stores.lock(name)
             if not lock.take():
-                for taken in self._locks:
+                for taken in self._locks.values():
                     taken.give_back()
-                self._locks = []
-                raise Unreachable(
-                    "runtime.running",
-                    "Another Fenghuo does this work on this data folder.",
-                    "Stop it, or name another folder or another worker.",
-                )
-            self._locks.append(lock)
+                self._locks = {}
+                raise others_work()
+            self._locks[name] = lock
 
     @property
     def parts(self) -> dict[str, bool]:
@@ -206,6 +212,15 @@ class Runtime:
     def alive(self) -> bool:
         """Whether every part still runs."""
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
+
+
+def others_work() -> Unreachable:
+    """The error of a process that is one too many."""
+    return Unreachable(
+        "runtime.running",
+        "Another Fenghuo does this work on this data folder.",
+        "Stop it, or name another folder or another worker.",
+    )
 
 
 @contextlib.asynccontextmanager

@@ -48,8 +48,12 @@ class Absent(Exception):
 class Server:
     """A server of the tests' own, from the wheel's binaries, that may be killed and started again."""
 
-    def __init__(self, settings: dict[str, str] | None = None, data: Path | None = None) -> None:
-        """`data`: a folder that a server left, or a backup of one; without, a new one is made."""
+    def __init__(
+        self, settings: dict[str, str] | None = None, data: Path | None = None, address: tuple[str, int] | None = None
+    ) -> None:
+        """`data`: a folder that a server left, or a backup of one; without, a new one is made. `address`: host and port
+        at which it answers beside its socket, to anybody who comes from a network of the tests' own.
+        """
         self.root = Path(tempfile.mkdtemp(prefix="fenghuo-pg-", dir="/tmp"))
         self.bin = binaries(self.root)
         self.settings = {**CALM, **(settings or {})}
@@ -58,6 +62,12 @@ class Server:
         own(self.root)
         if data is None:
             self.tool("initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+        self.address = address
+        if address is not None:
+            host, port = address
+            self.settings |= {"listen_addresses": host, "port": str(port)}
+            with (self.data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all 198.18.0.0/15 trust\n")
         self.start()
 
     def tool(self, name: str, *arguments: str) -> str:
@@ -113,7 +123,14 @@ class Server:
             time.sleep(0.02)
 
     def url(self, database: str = "postgres") -> str:
-        return f"postgresql://postgres@/{database}?host={quote(str(self.root), safe='')}"
+        """By its socket."""
+        port = "" if self.address is None else f"&port={self.address[1]}"
+        return f"postgresql://postgres@/{database}?host={quote(str(self.root), safe='')}{port}"
+
+    def remote_url(self, database: str = "postgres") -> str:
+        """By its address, where it has one."""
+        assert self.address is not None
+        return f"postgresql://postgres@{self.address[0]}:{self.address[1]}/{database}"
 
     def remove(self) -> None:
         self.stop()

@@ -20,8 +20,10 @@ from infra.cli.common import DataDir, run_loop
 from infra.cli.output import err
 from infra.config import Settings, load
 from infra.roles import Role
+from infra.runtime import others_work
 from infra.serve import serving, until_stopped
 from infra.stores import Stores
+from notifiers.pause import first_of
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -102,5 +104,7 @@ async def _run(settings: Settings, role: Role, lanes: tuple[Lane, ...] = LANES, 
             err.print(f"Fenghuo serves at {on.url}", markup=False)
         else:
             err.print(f"Fenghuo runs {role}, and says how it is at {on.own_url}", markup=False)
-        await until_stopped()
+        await first_of(until_stopped(), on.runtime.ousted.wait())
         err.print("Draining…", markup=False)
+        if on.runtime.ousted.is_set():
+            raise others_work()

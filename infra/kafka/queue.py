@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -94,16 +94,29 @@ class _Lane:
                 del self.held[shard_id]
 
 
+async def _nothing() -> list[Waiting]:
+    return []
+
+
 class KafkaQueue:
     """`notifiers.worker.Queue` for one worker process. `run` reads until cancelled, from the given lanes.
 
-    At most `held` messages of a lane are here at a time: above that its partitions are paused.
+    At most `held` messages of a lane are here at a time: above that its partitions are paused. `begun` tells what this
+    worker left open when it last ended: see left.py.
     """
 
-    def __init__(self, config: KafkaConfig, clock: Clock, lanes: Sequence[Lane] = LANES) -> None:
+    def __init__(
+        self,
+        config: KafkaConfig,
+        clock: Clock,
+        lanes: Sequence[Lane] = LANES,
+        begun: Callable[[], Awaitable[list[Waiting]]] = _nothing,
+    ) -> None:
         self._config = config
         self._clock = clock
         self._lanes = {lane: _Lane(lane) for lane in LANES if lane in lanes}
+        self._begun = begun
+        self._own: dict[str, Waiting] = {}  # what was begun, by shard; no message here stands for it
         self._lock = threading.Lock()  # the worker takes in a thread of its own
         self._come = asyncio.Event()
 
@@ -116,7 +129,10 @@ class KafkaQueue:
         with self._lock:
             for lane in self._lanes.values():
                 counts: Counter[Any] = Counter()
-                for there in lane.held.values():
+                found += [waiting for waiting in self._own.values() if waiting.lane is lane.lane]
+                for shard_id, there in lane.held.items():
+                    if shard_id in self._own:
+                        continue
                     last = max((one.due for one in there), key=lambda due: due.position)
                     if counts[last.channel] < limit:
                         counts[last.channel] += 1
@@ -137,6 +153,7 @@ class KafkaQueue:
         if passing or lane is None:
             return
         with self._lock:
+            self._own.pop(waiting.shard_id, None)
             gone = lane.drop(waiting.shard_id, waiting.position)
             if fault is not None and gone:
                 lane.returns.append(self._failed(gone[-1], fault))
@@ -170,12 +187,29 @@ class KafkaQueue:
 
     async def run(self) -> None:
         tasks = [asyncio.create_task(self._reading(lane), name=f"lane-{lane.lane}") for lane in self._lanes.values()]
+        tasks.append(asyncio.create_task(self._going_on(), name="begun"))
         try:
             await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _going_on(self) -> None:
+        """Takes up what this worker left, once."""
+        while True:
+            try:
+                own = await self._begun()
+            except FenghuoError as error:
+                _log.error("begun_unread", code=error.code, said=str(error))
+                await asyncio.sleep(LONGEST_BACKOFF_S)
+                continue
+            with self._lock:
+                self._own |= {waiting.shard_id: waiting for waiting in own}
+            if own:
+                _log.info("goes_on", shards=len(own))
+                self._come.set()
+            return
 
     async def _reading(self, lane: _Lane) -> None:
         backoff = FIRST_BACKOFF_S

@@ -162,7 +162,7 @@ class Broker:
             raise RuntimeError(f"broker {self.number} ended: {self.said}")
         with socket.socket() as probe:
             probe.settimeout(0.5)
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+            return probe.connect_ex((self._cluster.host, self.port)) == 0
 
     async def up(self) -> None:
         async with asyncio.timeout(START_S):
@@ -178,11 +178,14 @@ class Broker:
 
 
 class Cluster:
-    """Brokers on loopback, formatted with a random cluster id. `start` returns when all answer."""
+    """Brokers on loopback, or at another address of this machine, formatted with a random cluster id. `start` returns
+    when all answer.
+    """
 
-    def __init__(self, size: int, *, guarded: Guard | None = None) -> None:
+    def __init__(self, size: int, host: str = "127.0.0.1", *, guarded: Guard | None = None) -> None:
         """`guarded`: beside the open listener, one of TLS and SASL at `secured`."""
         self.jars = resolve()
+        self.host = host
         self._guard = guarded
         self.cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         self._temporary = tempfile.TemporaryDirectory(prefix="fenghuo-kafka-")
@@ -192,8 +195,8 @@ class Cluster:
         self.brokers = [Broker(self, number, ports[number]) for number in range(size)]
         self._controllers = ports[size : 2 * size]
         self._secured = ports[2 * size :]
-        self.secured = ",".join(f"127.0.0.1:{port}" for port in self._secured)
-        self.bootstrap = ",".join(f"127.0.0.1:{port}" for port in ports[:size])
+        self.secured = ",".join(f"{host}:{port}" for port in self._secured)
+        self.bootstrap = ",".join(f"{host}:{port}" for port in ports[:size])
 
     def start(self) -> None:
         size = len(self.brokers)
@@ -205,8 +208,8 @@ class Cluster:
                 "process.roles": "broker,controller",
                 "node.id": broker.number,
                 "controller.quorum.voters": voters,
-                "listeners": f"PLAINTEXT://127.0.0.1:{broker.port},CONTROLLER://127.0.0.1:{controller}",
-                "advertised.listeners": f"PLAINTEXT://127.0.0.1:{broker.port}",
+                "listeners": f"PLAINTEXT://{self.host}:{broker.port},CONTROLLER://127.0.0.1:{controller}",
+                "advertised.listeners": f"PLAINTEXT://{self.host}:{broker.port}",
                 "controller.listener.names": "CONTROLLER",
                 "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
                 "inter.broker.listener.name": "PLAINTEXT",

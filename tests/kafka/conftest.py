@@ -51,7 +51,7 @@ def _one(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     """The one broker, with what is needed to reach it by TLS and a password."""
-    there = _had(lambda: Secured(tmp_path_factory.mktemp("secured")))
+    there = had(lambda: Secured(tmp_path_factory.mktemp("secured")))
     try:
         there.cluster.start()
         yield there
@@ -59,7 +59,8 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         there.cluster.stop()
 
 
-def _had(make: Callable[[], T]) -> T:
+def had(make: Callable[[], T]) -> T:
+    """What a test needs of Kafka; where it cannot be had, the test fails under CI and is skipped elsewhere."""
     try:
         return make()
     except Missing as missing:
@@ -87,7 +88,7 @@ def three() -> Iterator[Cluster]:
 
 
 def _running(size: int) -> Iterator[Cluster]:
-    cluster = _had(lambda: Cluster(size))
+    cluster = had(lambda: Cluster(size))
     try:
         cluster.start()
         yield cluster

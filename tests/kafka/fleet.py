@@ -23,6 +23,7 @@ from domain.rulepacks import Lane
 from domain.shards import ChunkRecorded, Circle, Purpose, ShardPlanned
 from infra.clock import ManualClock
 from infra.engine.queue import ViewContacts, ViewQueue, ViewTexts
+from infra.kafka.begun import Begun
 from infra.kafka.dispatch import Dispatcher
 from infra.kafka.queue import KafkaQueue
 from infra.kafka.settings import KafkaConfig
@@ -139,7 +140,8 @@ class Fleet:
         if self.kafka is None:
             queue = self._table()
         else:
-            queue = KafkaQueue(self.kafka.model_copy(update={"member": name, **more}), self.clock, lanes)
+            begun = Begun(self.stores.log, self.stores.views, self.stores.follower, self.clock, lanes, name)
+            queue = KafkaQueue(self.kafka.model_copy(update={"member": name, **more}), self.clock, lanes, begun.shards)
             parts.append(asyncio.create_task(queue.run()))
         line = Line(self.sink, name, SMS)
         notifiers: dict[Channel, Notifier] = {SMS: line}

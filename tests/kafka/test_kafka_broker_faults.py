@@ -6,7 +6,10 @@ Whatever is lost on the way, the table announces again; the feed is whole in the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,58 +53,51 @@ async def published(relay: FeedRelay, f: Fleet, kafka: KafkaConfig) -> None:
     assert in_order(list(first.values())), "an event came before an earlier one of its stream"
 
 
-def on(cluster: Cluster) -> KafkaConfig:
-    return config(cluster.bootstrap, resend_s=0.5, request_timeout_s=3)
+@contextlib.asynccontextmanager
+async def hurt(folder: Path, cluster: Cluster, meant: Meant) -> AsyncIterator[tuple[Fleet, Callable[[int], Any]]]:
+    """A fleet in mid-fan-out, and what plans so many shards more. In the end all is sent and published."""
+    meant.events |= STOPPED
+    kafka = config(cluster.bootstrap, resend_s=0.5, request_timeout_s=3)
+    async with fleet(folder, kafka) as f:
+        relay = FeedRelay(f.stores.log, kafka)
+        f.beside(relay.run)
+        planned = await in_mid_fan_out(f)
+
+        async def more(count: int) -> list[str]:
+            found = await f.plan(count)
+            planned.extend(found)
+            return found
+
+        yield f, more
+        await f.all_done(planned, 90)
+        f.fair(planned)
+        await published(relay, f, kafka)
 
 
 async def test_the_only_broker_is_killed_and_started_again(tmp_path, own, meant: Meant):
-    meant.events |= STOPPED
-    kafka = on(own)
-    async with fleet(tmp_path, kafka) as f:
-        relay = FeedRelay(f.stores.log, kafka)
-        f.beside(relay.run)
-        planned = await in_mid_fan_out(f)
+    async with hurt(tmp_path, own, meant) as (_, more):
         (broker,) = own.brokers
         broker.kill()
         broker.start()
-        more = await f.plan(20)
+        await more(20)
         await broker.up()
-        await f.all_done(planned + more, 90)
-        f.fair(planned + more)
-        await published(relay, f, kafka)
 
 
 async def test_all_brokers_are_down_for_a_while(tmp_path, own, meant: Meant):
-    meant.events |= STOPPED
-    kafka = on(own)
-    async with fleet(tmp_path, kafka) as f:
-        relay = FeedRelay(f.stores.log, kafka)
-        f.beside(relay.run)
-        planned = await in_mid_fan_out(f)
+    async with hurt(tmp_path, own, meant) as (f, more):
         (broker,) = own.brokers
         broker.kill()
-        more = await f.plan(20)
+        planned = await more(20)
         await asyncio.sleep(8)  # longer than a session, and than a request waits
-        assert not f.finished(more)
+        assert not f.finished(planned)
         broker.start()
         await broker.up()
-        await f.all_done(planned + more, 90)
-        f.fair(planned + more)
-        await published(relay, f, kafka)
 
 
 async def test_one_of_three_brokers_is_killed(tmp_path, three, meant: Meant):
-    meant.events |= STOPPED
-    kafka = on(three)
-    async with fleet(tmp_path, kafka) as f:
-        relay = FeedRelay(f.stores.log, kafka)
-        f.beside(relay.run)
-        planned = await in_mid_fan_out(f)
-        broker = three.brokers[1]
+    broker = three.brokers[1]
+    async with hurt(tmp_path, three, meant) as (_, more):
         broker.kill()
-        more = await f.plan(20)
-        await f.all_done(planned + more, 90)
-        f.fair(planned + more)
-        await published(relay, f, kafka)
-        broker.start()
-        await broker.up()
+        await more(20)
+    broker.start()
+    await broker.up()

@@ -16,26 +16,23 @@ import pytest
 
 from infra.kafka.clients import whole
 from infra.kafka.settings import KafkaConfig
-from tests.ops import test_crash as crash
+from tests.ops.fan_out import crashed, held, log_of, released, settled
 from tests.ops.installation import install
-from tests.ops.process import Serve, fenghuo, free_port, sandbox
+from tests.ops.process import Serve, free_port, sandbox
+from tests.ops.test_crash import Moments, reached, subscribed
 
 KILLS = 5
 PEOPLE = 600
 
 
 @pytest.mark.timeout(400)
-async def test_kills_in_a_fan_out_over_kafka(
-    tmp_path: Path, kafka: KafkaConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(crash, "PEOPLE", PEOPLE)
+async def test_kills_in_a_fan_out_over_kafka(tmp_path: Path, kafka: KafkaConfig) -> None:
     seed = int(os.environ.get("FENGHUO_TEST_SEED") or secrets.randbelow(2**32))
     print(f"FENGHUO_TEST_SEED={seed}")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    moments = [moment for moment in crash.Moments(seed).all if moment[0] == "messages"][::2][:KILLS]
     async with sandbox("--count") as providers, aiohttp.ClientSession() as http:
-        subscriptions = await crash._subscriptions(http, providers, PEOPLE // 5)
+        subscriptions = await subscribed(http, providers, PEOPLE // 5)
         installed = await install(tmp_path / "data", PEOPLE, subscribe=iter(subscriptions).__next__)
         settings = {
             **providers.settings(),
@@ -50,32 +47,31 @@ async def test_kills_in_a_fan_out_over_kafka(
         program = await Serve.start(settings)
         try:
             await program.up()
-            warning_id = await crash._released(http, url, installed)
-            for moment in moments:
-                await crash._reached(moment, program, http, providers)
+            warning_id = await released(http, url, installed.tokens)
+            for moment in Moments(seed, PEOPLE, KILLS).all:
+                await reached(moment, program, http, providers)
                 await program.kill()
                 program = await Serve.start(settings)
             await program.up()
-            await crash._settled(http, url, installed, warning_id)
+            await settled(http, url, installed.tokens[0], warning_id, PEOPLE)
             assert await program.stop() == 0, program.said
         finally:
             await program.kill()
-        taken = await providers.stats(http)
+        arrived = await providers.stats(http)
         program = await Serve.start(settings)  # what the last run had not published, this one does
         try:
             await program.up()
-            events = await crash._log_of(installed.folder)
+            events = await log_of(installed.folder)
             ids = {r.metadata.event_id for r in events}
             async with asyncio.timeout(60):
                 while not ids <= (await _published(kafka)).keys():  # noqa: ASYNC110  the brokers are asked
                     await asyncio.sleep(0.2)
         finally:
             await program.stop()
-    crash._nobody_left_out_no_repeat_unexplained(events, warning_id, installed, taken)
+    assert crashed(events), "no kill hit the sending: this run shows nothing"
     found = await _published(kafka)
     assert {r.metadata.event_id: r.position for r in events}.items() <= found.items()
-    status, out, err = await fenghuo("log", "verify", "--json", folder=installed.folder)
-    assert status == 0, out + err
+    await held(installed, [warning_id], arrived)
 
 
 async def _published(kafka: KafkaConfig) -> dict[str, int]:

@@ -99,6 +99,24 @@ async def test_a_worker_that_is_started_again_reads_what_it_had_not_finished(tmp
         assert len(f.unknown()) == 6
 
 
+async def test_a_worker_goes_on_with_what_it_began_though_another_has_its_partitions(tmp_path, kafka):
+    """That one was refused the shards and has committed their messages; nobody announces them while the lease runs."""
+    async with fleet(tmp_path, kafka.model_copy(update={"resend_s": 3000})) as f:
+        f.relay()
+        one = f.join("one", NORMAL)
+        one.line.hang()
+        planned = await f.plan(3)
+        await until(lambda: len(f.sink.sent) == 6)
+        await one.crash()
+        f.join("two", NORMAL)
+        await until_committed(kafka, 3)
+        assert not f.finished(planned)
+        f.join("one", NORMAL)
+        await f.all_done(planned)
+        f.fair(planned)
+        assert f.sink.by.keys() == {"one"}
+
+
 async def test_a_worker_holds_no_more_than_it_may_and_takes_all_in_the_end(tmp_path, kafka):
     async with fleet(tmp_path, kafka) as f:
         f.relay()

@@ -18,6 +18,14 @@ FAULTS = (
     "SMS to a premium prefix", "SMS to a blocked prefix", "SMS over the spend limit", "SSRF in a webhook's URL",
     "SSRF in a push endpoint",
 )  # fmt: skip
+PARTS = (
+    "a role is killed", "PostgreSQL is killed and started again", "a broker of three is killed",
+    "all brokers are down for a minute", "a worker and the brokers lose each other",
+    "a worker and the database lose each other", "the relay and the brokers lose each other",
+    "rebalance in mid-fan-out", "a worker that wakes after its lease", "two relays at once",
+    "a consumer with an old offset", "delivery out of order", "two workers of one name",
+)  # fmt: skip
+"""What may befall the processes of an installation, and what is between them."""
 
 
 def table() -> dict[str, tuple[str, str, list[tuple[str, str]]]]:
@@ -39,6 +47,7 @@ def tests_in(file: str) -> set[str]:
 
 def fault_tests() -> set[tuple[str, str]]:
     """Every test in the files that are about faults alone."""
-    flow = locks.ROOT / "tests" / "flow"
-    files = [*flow.glob("test_faults_*.py"), flow / "test_callback_faults.py"]
-    return {(f"tests/flow/{file.name}", name) for file in files for name in tests_in(f"tests/flow/{file.name}")}
+    tests = locks.ROOT / "tests"
+    found = [*tests.glob("flow/test_faults_*.py"), tests / "flow" / "test_callback_faults.py"]
+    files = [str(file.relative_to(locks.ROOT)) for file in [*found, *tests.glob("scale/test_*.py")]]
+    return {(file, name) for file in files for name in tests_in(file)}

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 FENGHUO = str(Path(sys.executable).parent / "fenghuo")
 TOKEN = "sandbox"
 ACCOUNT = "AC" + "0" * 32
-START_S = 60.0  # the most that a start may take before the test fails
+START_S = 120.0  # the most that a start may take before the test fails
 
 
 @cache
@@ -39,8 +39,8 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONPYCACHEPREFIX": _byte_code().name, **more}
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
+def free_port(host: str = "127.0.0.1") -> int:
+    with socket.create_server((host, 0)) as probe:
         return int(probe.getsockname()[1])
 
 
@@ -108,10 +108,17 @@ class Serve:
 
     @classmethod
     async def start(
-        cls, settings: Mapping[str, str], *options: str, role: str = "all", program: Sequence[str] = (FENGHUO,)
+        cls,
+        settings: Mapping[str, str],
+        *options: str,
+        role: str = "all",
+        program: Sequence[str] = (FENGHUO,),
+        within: Sequence[str] = (),
     ) -> Serve:
+        """`within`: words before the command, of a program that becomes it (`ip netns exec NAME`)."""
         return cls(
             await asyncio.create_subprocess_exec(
+                *within,
                 *program,
                 role,
                 *options,
@@ -132,7 +139,10 @@ class Serve:
 
     async def up(self) -> None:
         """Returns once it serves; fails with what it said where it ended instead."""
-        await asyncio.wait_for(self._up.wait(), START_S)
+        try:
+            await asyncio.wait_for(self._up.wait(), START_S)
+        except TimeoutError:
+            raise AssertionError("it did not come up:\n" + "\n".join(self.said[-20:])) from None
         assert any(" at http" in line for line in self.said), "\n".join(self.said)
 
     async def says(self, what: str, within_s: float = START_S) -> None:

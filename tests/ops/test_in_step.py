@@ -77,10 +77,10 @@ def test_settings_are_written_as_they_are_and_each_has_a_meaning() -> None:
 
 
 def test_the_table_of_faults_is_that_of_the_closed_list() -> None:
-    assert tuple(faults.table()) == faults.FAULTS
+    assert tuple(faults.table()) == faults.FAULTS + faults.PARTS
 
 
-@pytest.mark.parametrize("fault", faults.FAULTS)
+@pytest.mark.parametrize("fault", faults.FAULTS + faults.PARTS)
 def test_a_fault_has_words_a_reason_and_tests_that_exist(fault: str) -> None:
     happens, said, tests = faults.table()[fault]
     assert happens
