@@ -1,0 +1,3 @@
+svg=on=None
+async def issue():...
+ack=measured=workers=first_byte=issue
