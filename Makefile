@@ -41,6 +41,11 @@ check: .venv/installed .venv/dev ## Lint, formatting, types, imports, and what m
 bench: .venv/installed .venv/dev ## Measure, and print a table.
 	$(BIN)/python -m tests.bench $(ARGS)
 
+.PHONY: bench-scale
+bench-scale: .venv/installed .venv/dev ## Measure what needs PostgreSQL, Kafka and processes of its own; takes hours.
+	sh tests/parts >&2
+	$(BIN)/python -m tests.bench.scale --svg docs/img/growth.svg $(ARGS)
+
 .PHONY: soak
 soak: .venv/installed .venv/dev ## Kill the program in the middle of its work, ROUNDS times twenty, and look for what was lost.
 	for round in $$(seq $(ROUNDS)); do $(BIN)/python -m pytest -s tests/ops/test_crash.py $(ARGS) || exit 1; done

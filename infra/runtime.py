@@ -41,6 +41,7 @@ from infra.kafka.dispatch import Dispatcher
 from infra.kafka.feed import FeedRelay
 from infra.kafka.queue import KafkaQueue
 from infra.kafka.settings import KafkaConfig
+from infra.kafka.state import KafkaWatch
 from infra.locks import Lock, Part, alone, supervised
 from infra.log.mapper import EventMapper
 from infra.log.proof import Prover
@@ -173,11 +174,14 @@ class Runtime:
         self.texts = ViewTexts(stores.views, stores.clock)
         self._taken_from: ViewQueue | KafkaQueue = self.queue
         self._announcing: dict[str, Part] = {}
+        self.kafka_watch: KafkaWatch | None = None
         if kafka is not None:
+            self.kafka_watch = KafkaWatch(kafka)
             self._taken_from = KafkaQueue(kafka.model_copy(update={"member": worker}), stores.clock, tuple(lanes))
             self._announcing = {
                 "dispatch": Dispatcher(self.queue, stores.clock, kafka).run,
                 "feed": FeedRelay(stores.log, kafka).run,
+                "kafka-watch": self.kafka_watch.run,
             }
         self.worker = Worker(
             log=stores.log,

@@ -7,7 +7,10 @@ from typing import Any
 
 import msgspec
 
-from infra.cli.common import AsJson, DataDir, show, with_stores
+from domain.errors import FenghuoError
+from infra.cli.common import AsJson, DataDir, settings, show, with_stores
+from infra.kafka import state as kafka
+from infra.kafka.state import KafkaState
 from infra.runtime import Stores, runs
 from infra.state import State, measure
 
@@ -16,14 +19,27 @@ GIB = 1024**3
 
 
 def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Prints positions, lag, lanes, silence, timers, proof and room on the disk. Changes nothing."""
+    """Prints positions, lag, lanes, silence, timers, proof and room on the disk. Changes nothing.
 
-    async def act(stores: Stores) -> tuple[bool, State]:
-        return runs(stores), await asyncio.to_thread(measure, stores)
+    With Kafka configured, also what waits in its lanes; where the brokers do not answer, the code of that.
+    """
+    brokers = settings(data_dir=data_dir).kafka
 
-    running, state = with_stores(data_dir, act, catch_up=False)
+    async def act(stores: Stores) -> tuple[bool, State, KafkaState | FenghuoError | None]:
+        lanes: KafkaState | FenghuoError | None = None
+        if brokers is not None:
+            try:
+                lanes = await kafka.measure(brokers)
+            except FenghuoError as error:  # the rest is worth knowing all the more
+                lanes = error
+        return runs(stores), await asyncio.to_thread(measure, stores), lanes
+
+    running, state, lanes = with_stores(data_dir, act, catch_up=False)
     value: dict[str, Any] = {"running": running, **msgspec.to_builtins(state)}
-    show(value, as_json=as_json, text=lambda: "\n".join(_lines(running, state)))
+    if lanes is not None:
+        value["kafka"] = {"error": lanes.code} if isinstance(lanes, FenghuoError) else msgspec.to_builtins(lanes)
+    lines = [*_lines(running, state), *_of_kafka(lanes, state.position)]
+    show(value, as_json=as_json, text=lambda: "\n".join(lines))
 
 
 def _lines(running: bool, state: State) -> list[str]:
@@ -55,6 +71,23 @@ def _lines(running: bool, state: State) -> list[str]:
     ]
     lines.append(f"磁盘 disk: 可用 free {state.disk_free / GIB:.1f} / {state.disk_size / GIB:.1f} GiB")
     return lines
+
+
+def _of_kafka(found: KafkaState | FenghuoError | None, position: int) -> list[str]:
+    if found is None:
+        return []
+    if isinstance(found, FenghuoError):
+        return [f"Kafka: 无应答 no answer ({found.code})"]
+    lines = [
+        f"Kafka 通道 lane {lane.lane.value}: 未确认 lag {lane.lag}, 工作进程 workers {lane.workers}"
+        for lane in found.lanes
+    ]
+    behind = max(0, position - found.feed_position)
+    return [
+        *lines,
+        f"Kafka 发布 feed: {found.feed_position}, 落后 behind {behind}",
+        f"Kafka 死信 dead letters: {found.dead_letters}",
+    ]
 
 
 def _for(seconds: float) -> str:

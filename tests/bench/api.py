@@ -26,6 +26,7 @@ from domain import grants
 from domain.ids import token_stream
 from domain.ports import Append, Origin
 from domain.rulepacks import Level
+from infra import logs
 from infra.config import Settings
 from infra.runtime import Stores
 from infra.serve import serving
@@ -106,7 +107,9 @@ async def _scene() -> AsyncIterator[Scene]:
             assert serving_.stdout is not None
             async with asyncio.timeout(300):
                 port = int(await serving_.stdout.readline())
-            async with _process(sys.executable, "-m", "tests.bench.api_load", str(port), str(loads.now.clients)) as load:
+            async with _process(
+                sys.executable, "-m", "tests.bench.api_load", str(port), str(loads.now.clients)
+            ) as load:
                 yield Scene(port, path, load, serving_.pid)
 
 
@@ -160,7 +163,9 @@ async def ack() -> Figure:
             warnings = [await _released(scene, f"{n}.{m}") for m in range(-(-load.requests // load.stations))]
             await _opened(scene, warnings)
             asked = [
-                _request(f"/v1/warnings/{warning}/nodes/station{s}/acknowledge", f"token-{s:05d}", f"{warning}.{s}", b"")
+                _request(
+                    f"/v1/warnings/{warning}/nodes/station{s}/acknowledge", f"token-{s:05d}", f"{warning}.{s}", b""
+                )
                 for warning in warnings
                 for s in range(load.stations)
             ][: load.requests]
@@ -225,5 +230,6 @@ async def _opened(scene: Scene, warnings: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    logs.configure(level="WARNING", as_json=False)  # what is printed here is read
     sys.setswitchinterval(0.001)
     uvloop.run(_serve(Path(sys.argv[1]), int(sys.argv[2])))

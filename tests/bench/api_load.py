@@ -89,7 +89,9 @@ async def run(port: int, clients: int) -> None:
     gc.freeze()
     while line := await asyncio.to_thread(sys.stdin.readline):
         round_ = Round(Path(line.strip()).read_bytes().split(END)[:-1])
-        made = [(await loop.create_connection(lambda r=round_: Client(r), "127.0.0.1", port))[1] for _ in range(clients)]  # type: ignore[misc]
+        made = [
+            (await loop.create_connection(lambda r=round_: Client(r), "127.0.0.1", port))[1] for _ in range(clients)
+        ]  # type: ignore[misc]
         began = time.perf_counter()
         for client in made:
             client.ask()

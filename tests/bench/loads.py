@@ -9,9 +9,9 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     """`rounds`: how often each figure is measured beside its ceiling; the median counts.
 
     `clients`: of the API and of the log at the same time; `requests` of the API in each round, to so many `stations`.
-    `saves_each`: appends of each client. `replayed`: people, and fan-outs to them, in the log that is folded. `people`: of the fan-out;
-    `shard_people`, `connections`: of the fan-out through Kafka, and what a worker has open to its provider.
-    `releases`: in each round. `events`: to which the log grows.
+    `saves_each`: appends of each client. `replayed`: people, and fan-outs to them, in the log that is folded.
+    `people`: of the fan-out on PostgreSQL; `kafka_people`: of that through Kafka, where a worker has so many
+    `connections` to its provider. `releases`: in each round. `events`: to which the log grows.
     """
 
     rounds: int = 5
@@ -29,9 +29,9 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
 FULL = Load()
 SMALL = Load(
-    rounds=2,
+    rounds=1,
     clients=50,
-    requests=400,
+    requests=300,
     stations=100,
     saves_each=10,
     replayed=(200, 1),

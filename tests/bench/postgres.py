@@ -1,4 +1,4 @@
-"""The log and the views on PostgreSQL, flushed at every commit, against COPY, INSERT and SELECT alone on the same server."""
+"""The log and the views on PostgreSQL, flushed at every commit, against COPY, INSERT and SELECT on the same server."""
 
 from __future__ import annotations
 
