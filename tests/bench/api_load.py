@@ -84,11 +84,15 @@ class Round:
             self.ended.set()
 
 
+def _read(path: str) -> list[bytes]:
+    return Path(path).read_bytes().split(END)[:-1]
+
+
 async def run(port: int, clients: int) -> None:
     loop = asyncio.get_running_loop()
     gc.freeze()
     while line := await asyncio.to_thread(sys.stdin.readline):
-        round_ = Round(Path(line.strip()).read_bytes().split(END)[:-1])
+        round_ = Round(_read(line.strip()))
         made = [
             (await loop.create_connection(lambda r=round_: Client(r), "127.0.0.1", port))[1] for _ in range(clients)
         ]  # type: ignore[misc]

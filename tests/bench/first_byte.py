@@ -28,11 +28,12 @@ ANSWER = b'{"sid": "SM00000000000000000000000000000000", "status": "queued"}'
 
 
 class _Watch(asyncio.Protocol):
-    """Notes when the first byte of a POST came (the clock is the machine's, so both processes read the same), and how
-    many came since the start; answers each after `delay_s`."""
+    """Notes when the first byte of a POST came (the clock is the machine's, so both processes read the same).
+
+    Answers each after `delay_s`.
+    """
 
     first: float | None = None
-    count = 0
     delay_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -53,10 +54,9 @@ class _Watch(asyncio.Protocol):
             return
         self._got = b""
         if head.startswith(b"GET"):
-            told, _Watch.first = {"first": _Watch.first, "count": _Watch.count}, None
-            self._say(json.dumps(told).encode())
+            told, _Watch.first = json.dumps(_Watch.first).encode(), None
+            self._say(told)
             return
-        _Watch.count += 1
         if _Watch.delay_s:
             asyncio.get_running_loop().call_later(_Watch.delay_s, self._say, ANSWER)
         else:
@@ -132,7 +132,7 @@ async def when_first(http: aiohttp.ClientSession, began: float | None) -> float:
     """When the first byte came since this was last asked; with `began` it is waited for."""
     while True:
         async with http.get("/first") as answer:
-            first = (await answer.json())["first"]
+            first = await answer.json()
         if first is not None or began is None:
             return float(first or 0)
         if time.monotonic() - began > 10:

@@ -52,7 +52,7 @@ PATH = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
 
 
 class Town(msgspec.Struct):
-    """An installation whose parts are processes of their own. `stores` is this process', which only asks and decides."""
+    """An installation whose parts are processes of their own. `stores` is ours, by which we only ask and decide."""
 
     stores: Stores
     http: aiohttp.ClientSession
@@ -80,12 +80,8 @@ class Town(msgspec.Struct):
     async def _joined(self, number: int) -> None:
         """Returns once this many members share each lane's partitions."""
         async with asyncio.timeout(120):
-            while any(lane.workers < number for lane in (await measure(self.kafka)).lanes):
+            while any(lane.workers < number for lane in (await measure(self.kafka)).lanes):  # noqa: ASYNC110
                 await asyncio.sleep(0.5)
-
-    async def taken(self) -> int:
-        async with self.http.get("/") as answer:
-            return int((await answer.json())["count"])
 
     async def finished(self, released: Done, most_s: float = MOST_S) -> None:
         """Returns once the views show that everybody was sent to."""

@@ -1,4 +1,4 @@
-"""How much the benchmarks of `make bench-scale` take on: all of it, or what shows within a minute each that they work."""
+"""How much the benchmarks of `make bench-scale` take on: all of it, or just enough to see that each works."""
 
 from __future__ import annotations
 

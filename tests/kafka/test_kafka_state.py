@@ -29,7 +29,7 @@ def of(state: KafkaState, lane: Lane = Lane.NORMAL) -> tuple[int, int]:
 
 async def becomes(kafka: KafkaConfig, lag: int, workers: int) -> KafkaState:
     async with asyncio.timeout(30):
-        while of(state := await measure(kafka)) != (lag, workers):
+        while of(state := await measure(kafka)) != (lag, workers):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     return state
 
