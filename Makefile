@@ -17,7 +17,7 @@ WORDS := $(wildcard */locale/*/LC_MESSAGES/*.po */*/locale/*/LC_MESSAGES/*.po)
 
 .PHONY: help
 help: ## List the targets.
-	awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	echo '  ARGS="…" is passed on, as in: make demo ARGS="--exit --json", make test ARGS="-k cancel"'
 
 .PHONY: demo

@@ -18,11 +18,12 @@ from domain.people import Channel
 from domain.planning import PlanMade
 from domain.shards import ChunkIntended, ChunkRecorded, ShardPlanned
 from domain.warnings import WarningReleased
+from infra.postgres import views_schema
 from infra.runtime import Runtime, Stores
 from tests.bench import loads
 from tests.bench.figures import Figure, figure
 from tests.bench.memory import PER_STATION, Null
-from tests.bench.postgres import server
+from tests.bench.postgres import SCHEMA, server
 from tests.bench.rig import fan_out, folder, populate
 from tests.postgres_part import Server
 
@@ -57,9 +58,13 @@ async def measured() -> Figure:
 async def _one(runtime: Runtime, running: Server, people: int) -> tuple[float, float]:
     """(seconds from the release to the last outcome, seconds of COPY alone)."""
     stores, messages = runtime.stores, people * len(CHANNELS)
+    kept = await asyncio.to_thread(_kept, running)
     before, began = await stores.log.last_position(), time.process_time()
     rate = await fan_out(runtime, messages, most_s=MOST_S)
     cpu_s = time.process_time() - began
+    log, views, written = (
+        (after - was) / messages for was, after in zip(kept, await asyncio.to_thread(_kept, running), strict=True)
+    )
     events = await asyncio.to_thread(_events, stores, before)
     released = next(r for r in events if isinstance(r.event, WarningReleased)).metadata.recorded_at
     planned, intended, recorded = (_last(events, kind) - released for kind in (PlanMade, ChunkIntended, ChunkRecorded))
@@ -70,9 +75,26 @@ async def _one(runtime: Runtime, running: Server, people: int) -> tuple[float, f
     sys.stderr.write(
         f"fanout: planned after {planned.total_seconds():.2f} s, last intent {intended.total_seconds():.2f} s, last"
         f" outcome {recorded.total_seconds():.2f} s, in the views {messages / rate:.2f} s; {shards} shards,"
-        f" {len(events):,} events, {cpu_s / messages * 1e6:.0f} us of processor a message\n"
+        f" {len(events):,} events, {cpu_s / messages * 1e6:.0f} us of processor a message;"
+        f" bytes a message: {log:.0f} of the log, {views:.0f} of the views, {written:.0f} of the server's journal\n"
     )
     return recorded.total_seconds(), await asyncio.to_thread(_copied, running, stores, before)
+
+
+def _kept(running: Server) -> tuple[float, float, float]:
+    """Bytes of the log's table with its indexes, of all views with theirs, and written to the journal so far."""
+    of = (
+        "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace"
+    )
+    with psycopg.connect(running.url(), autocommit=True) as db:
+        asked = (
+            f"{of} WHERE relkind = 'r' AND nspname = '{SCHEMA}' AND relname = 'stored_events'",
+            f"{of} WHERE relkind = 'r' AND nspname = '{views_schema(SCHEMA)}'",
+            "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')",
+        )
+        log, views, journal = (float(db.execute(each).fetchall()[0][0]) for each in asked)
+    return log, views, journal
 
 
 def _events(stores: Stores, after: int) -> list[Recorded]:

@@ -2,8 +2,9 @@
 
 The log is made of copies of one warning's life (growth_log.py), folded into the views as they come. At each length the
 program is started on it and each command and view is timed (growth_costs.py). A figure's ceiling is the cost at the
-shortest log, its ratio how much that grew. What grows less than the logarithm of the length is called flat or
-logarithmic. Lengths are each a bit more than three times the one before.
+shortest log, its ratio how much that grew beyond what the machine slowed down: a piece of bare work is timed at each
+length among the rest. What grows less than the logarithm of the length is called flat or logarithmic. Lengths are each
+a bit more than three times the one before.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from domain.people import Channel
 from infra.runtime import Runtime, Stores
 from tests.bench import growth_costs, growth_log, growth_plot, loads
 from tests.bench.figures import Figure
+from tests.bench.growth_plot import Length
 from tests.bench.memory import Null
 from tests.bench.postgres import server
 from tests.bench.rig import folder, populate
@@ -38,20 +40,22 @@ FLAT = 1.5  # times the cost at the shortest log: measured again at the same len
 async def measured() -> list[Figure]:
     template = await growth_log.lived()
     lengths = lengths_to(loads.now.events)
-    found: list[tuple[int, dict[str, float]]] = []
+    found: list[Length] = []
     async with _stores() as stores:
         await populate(stores, Channel.SMS, 0, lambda _: {}, growth_log.STATIONS)
         await stores.catch_up()
         copies = (events for _, events in template.copies(0))
         for turn, length in enumerate(lengths):
             folded_us = await asyncio.to_thread(_grown, stores, copies, length)
-            costs = await _costs(stores, turn, folded_us)
-            found.append((await stores.log.last_position(), costs))
-            sys.stderr.write(f"growth: {found[-1][0]:,} events; folding {folded_us:.0f} us an event\n")
+            found.append(await _costs(stores, turn, folded_us))
+            sys.stderr.write(
+                f"growth: {found[-1].events:,} events; folding {folded_us:.0f} us an event;"
+                f" the bare work takes {found[-1].bare_ms:.2f} ms\n"
+            )
     if svg is not None:
         where = "PostgreSQL" if on == "postgres" else "SQLite"
-        await asyncio.to_thread(growth_plot.write, Path(svg), found, f"{found[-1][0]:,} events on {where}")
-    return [_figure(name, found) for name in found[0][1]]
+        await asyncio.to_thread(growth_plot.write, Path(svg), found, f"{found[-1].events:,} events on {where}")
+    return [_figure(name, found[0], found[-1]) for name in found[0].costs]
 
 
 def lengths_to(events: int) -> list[int]:
@@ -93,7 +97,7 @@ def _grown(stores: Stores, copies: Iterator[list[StoredEvent]], length: int) -> 
             return folded_us
 
 
-async def _costs(stores: Stores, turn: int, folded_us: float) -> dict[str, float]:
+async def _costs(stores: Stores, turn: int, folded_us: float) -> Length:
     began = time.perf_counter()
     await stores.sign()
     signed = time.perf_counter() - began
@@ -109,25 +113,26 @@ async def _costs(stores: Stores, turn: int, folded_us: float) -> dict[str, float
     finally:
         await runtime.stop(drain_s=5)
     sys.stderr.write(f"growth: signed in {signed:.1f} s, started in {started:.2f} s\n")
-    return {**found, **read, "fold_an_event": folded_us / 1000, "start": started * 1000}
+    slow = (found.pop(growth_costs.BARE) + read.pop(growth_costs.BARE)) / 2
+    costs = {**found, **read, "fold_an_event": folded_us / 1000, "start": started * 1000}
+    return Length(await stores.log.last_position(), slow, costs)
 
 
-def _figure(name: str, found: list[tuple[int, dict[str, float]]]) -> Figure:
-    (first, cheap), (last, dear) = found[0], found[-1]
-    value, before = dear[name], cheap[name]
+def _figure(name: str, first: Length, last: Length) -> Figure:
+    value, before, grew = last.costs[name], first.costs[name], last.beside(first, name)
     return Figure(
         name=f"growth.{name}",
         value=round(value, 3),
         unit="ms",
         ceiling=round(before, 3),
-        ratio=round(value / before, 2),
-        load=f"{verdict(first, before, last, value)}: {first:,} to {last:,} events, on {on}",
+        ratio=round(grew, 2),
+        load=f"{verdict(first.events, last.events, grew)}: {first.events:,} to {last.events:,} events, on {on}",
         goal="flat or logarithmic",
     )
 
 
-def verdict(first: int, before: float, last: int, value: float) -> str:
+def verdict(first: int, last: int, grew: float) -> str:
     """How the cost grew between two lengths."""
-    if value <= before * FLAT:
+    if grew <= FLAT:
         return "flat"
-    return "logarithmic" if value / before <= FLAT * math.log(last) / math.log(first) else "grows with the log"
+    return "logarithmic" if grew <= FLAT * math.log(last) / math.log(first) else "grows with the log"

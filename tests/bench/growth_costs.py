@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy import Connection
 
 from api.commands import Actor
@@ -28,8 +29,9 @@ from projections import backlog
 from tests.bench.growth_log import quiet
 from tests.bench.rig import FIRST, SECOND, SETUP, content, node, person
 
+BARE = "bare"
 TIMES = 7  # each command; views three times as often
-NODE, LOCALS = "local", 20
+NODE, LOCALS, PAGE = "local", 20, 50
 HEAD = Actor(person_id="local-head", correlation_id="growth")
 T = TypeVar("T")
 
@@ -47,6 +49,16 @@ async def settle(runtime: Runtime) -> None:
         SETUP, person_id=HEAD.person_id, role=GrantRole.STATION_HEAD, node_id=NODE, bootstrap=True
     )
     await runtime.stores.catch_up()
+    desk = runtime.stores.desk
+    for _ in range(PAGE):  # pages are full from the first length on
+        opened = await desk.open_case(HEAD, node_id=NODE, text="门窗受损。")
+        await desk.task(FIRST, opened.id, node_id=NODE, instruction="核实。")
+    await runtime.stores.catch_up()
+
+
+def bare() -> int:
+    """Work that does not know of any log: how fast the machine is just now."""
+    return sum(len(msgspec.json.encode({"n": n, "text": "x" * 200})) for n in range(1000))
 
 
 class Costs:
@@ -75,6 +87,7 @@ async def commands(runtime: Runtime, turn: int) -> Costs:
     """Each command TIMES times, on a warning to the station alone; `turn` makes ids of this round's own."""
     found = Costs()
     for n in range(TIMES):
+        found.now(BARE, bare)
         await _warning(runtime, found, f"{turn}-{n}")
         await _registry(runtime, found, f"{turn}-{n}")
     return found
@@ -142,6 +155,7 @@ async def views(runtime: Runtime) -> Costs:
             for name, read in asked.items():
                 with stores.views.reading() as db:
                     found.now(name, lambda read=read, db=db: read(db))  # type: ignore[misc]
+            found.now(BARE, bare)
             found.now("status", lambda: measure(stores))
             found.now("log.last_500", lambda: stores.log.read_now(stores.log.last_position_now() - 500, 500))
             found.now("log.stream", lambda: stores.log.load_now(warning_stream(newest), evolve))
@@ -157,12 +171,12 @@ def _asked(runtime: Runtime, newest: str) -> dict[str, Callable[[Connection], An
     end = stores.log.last_position_now()
     soon: datetime = now + timedelta(hours=1)
     return {
-        "warnings.page": lambda db: v.warnings.page(db, before=None, limit=50),
+        "warnings.page": lambda db: v.warnings.page(db, before=None, limit=PAGE),
         "warnings.one": lambda db: v.warnings.one(db, newest),
-        "inbox.page": lambda db: v.inbox.page(db, NODE, before=None, limit=50),
+        "inbox.page": lambda db: v.inbox.page(db, NODE, before=None, limit=PAGE),
         "tree.rows": lambda db: v.tree.rows(db, newest),
         "tree.totals": lambda db: v.tree.totals(db, newest),
-        "plans.pending": lambda db: v.plans.pending(db),
+        "plans.pending": v.plans.pending,
         "deliveries.queue": lambda db: v.deliveries.queue(db, now, "embedded", 32),
         "deliveries.next_due": lambda db: v.deliveries.next_due(db, now),
         "deliveries.counts": lambda db: v.deliveries.counts(db, newest),
@@ -171,21 +185,21 @@ def _asked(runtime: Runtime, newest: str) -> dict[str, Callable[[Connection], An
         "deliveries.reached": lambda db: v.deliveries.reached(db, newest),
         "deliveries.latest_warning_of": lambda db: v.deliveries.latest_warning_of(db, locals_[0], Channel.SMS),
         "timers.due": lambda db: v.timers.due(db, now),
-        "timers.next_due": lambda db: v.timers.next_due(db),
-        "cases.page": lambda db: v.cases.page(db, before=None, limit=50),
+        "timers.next_due": v.timers.next_due,
+        "cases.page": lambda db: v.cases.page(db, before=None, limit=PAGE),
         "cases.of_warning": lambda db: v.cases.of_warning(db, newest),
-        "unclear.page": lambda db: v.unclear.page(db, limit=50),
+        "unclear.page": lambda db: v.unclear.page(db, limit=PAGE),
         "ladder.due": lambda db: v.ladder.due(db, soon),
         "contact_points.known": lambda db: v.contact_points.known(db, locals_),
         "contact_points.unreachable": lambda db: v.contact_points.unreachable(db, locals_, end),
         "whereabouts.of": lambda db: v.whereabouts.of(db, locals_),
-        "directory.hierarchy": lambda db: v.directory.hierarchy(db),
+        "directory.hierarchy": v.directory.hierarchy,
         "directory.grants": lambda db: v.directory.grants_of(db, FIRST.person_id),
         "directory.audience": lambda db: v.directory.audience_page(db, [NODE], end),
         "directory.people": lambda db: v.directory.people_by_id(db, locals_),
         "roster.on_duty": lambda db: v.roster.on_duty(db, [NODE], now),
-        "feeds.rows": lambda db: v.feeds.rows(db),
-        "rates.all": lambda db: v.rates.all(db),
+        "feeds.rows": v.feeds.rows,
+        "rates.all": v.rates.all,
         "backlog.lanes": lambda db: backlog.lanes(v, db, now),
         "backlog.silence": lambda db: backlog.silence(v, db),
         "backlog.timers": lambda db: backlog.timers(v, db, now),

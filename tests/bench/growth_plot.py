@@ -7,8 +7,22 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-Found = Sequence[tuple[int, dict[str, float]]]
-"""Lengths of the log, and what cost how many milliseconds at each."""
+import msgspec
+
+
+class Length(msgspec.Struct, frozen=True):
+    """A length of the log, what the bare work took there, and what else took how many milliseconds."""
+
+    events: int
+    bare_ms: float
+    costs: dict[str, float]
+
+    def beside(self, first: Length, name: str) -> float:
+        """How much dearer it is than at the first length, beyond what the bare work is."""
+        return (self.costs[name] / self.bare_ms) / (first.costs[name] / first.bare_ms)
+
+
+Found = Sequence[Length]
 
 WIDTH, HEIGHT, LEFT, TOP, GAP = 1080, 400, 56, 64, 44
 PANEL = (WIDTH - LEFT - 2 * GAP - 8) // 3
@@ -18,21 +32,22 @@ QUIET = "#b8bec4"
 
 
 def write(path: Path, found: Found, caption: str) -> None:
-    names = list(found[0][1])
+    names = list(found[0].costs)
     panels = (
         ("Commands", [n for n in names if n.startswith("command.")]),
         ("Views", [n for n in names if "." in n and not n.startswith(("command.", "log."))]),
         ("The program", [n for n in names if "." not in n or n.startswith("log.")]),
     )
-    least = min(cost / found[0][1][name] for _, costs in found for name, cost in costs.items())
-    most = max(cost / found[0][1][name] for _, costs in found for name, cost in costs.items())
+    ratios = [length.beside(found[0], name) for length in found for name in names]
+    least, most = min(ratios), max(ratios)
     low, high = math.log10(min(0.5, least)), math.log10(max(3.0, most * 1.1))
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="11">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif"'
+        ' font-size="11">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
         f'<text x="{LEFT}" y="22" font-size="15" fill="#222">Cost by the length of the log, {escape(caption)}</text>',
-        f'<text x="{LEFT}" y="40" fill="#555">times the cost at {found[0][0]:,} events; the five that grew most are'
-        " named, the others grey</text>",
+        f'<text x="{LEFT}" y="40" fill="#555">times the cost at {found[0].events:,} events, without what the machine'
+        " slowed down; the five that grew most are named, the others grey</text>",
     ]
     for n, (title, of) in enumerate(panels):
         parts += _panel(LEFT + n * (PANEL + GAP), title, of, found, low, high)
@@ -41,7 +56,7 @@ def write(path: Path, found: Found, caption: str) -> None:
 
 
 def _panel(left: int, title: str, names: list[str], found: Found, low: float, high: float) -> list[str]:
-    first, last = math.log10(found[0][0]), math.log10(found[-1][0])
+    first, last = math.log10(found[0].events), math.log10(found[-1].events)
 
     def x(length: int) -> float:
         return left + (math.log10(length) - first) / ((last - first) or 1) * PANEL
@@ -60,19 +75,19 @@ def _panel(left: int, title: str, names: list[str], found: Found, low: float, hi
                 f'<line x1="{left}" y1="{y(ratio):.1f}" x2="{left + PANEL}" y2="{y(ratio):.1f}" stroke="#ccc"{dash}/>'
                 f'<text x="{left - 4}" y="{y(ratio) + 4:.1f}" text-anchor="end" fill="#555">{ratio:g}</text>'
             )
-    for length, _ in found:
-        parts.append(
-            f'<text x="{x(length):.1f}" y="{TOP + TALL + 14}" text-anchor="middle" fill="#555">{_short(length)}</text>'
-        )
-    grew = sorted(names, key=lambda name: found[-1][1][name] / found[0][1][name])
+    parts += [
+        f'<text x="{x(at):.1f}" y="{TOP + TALL + 14}" text-anchor="middle" fill="#555">{_short(at)}</text>'
+        for at in (each.events for each in found)
+    ]
+    grew = sorted(names, key=lambda name: found[-1].beside(found[0], name))
     named = grew[-len(COLOURS) :]
     for name in grew:
         colour = COLOURS[named.index(name)] if name in named else QUIET
-        points = " ".join(f"{x(length):.1f},{y(costs[name] / found[0][1][name]):.1f}" for length, costs in found)
+        points = " ".join(f"{x(each.events):.1f},{y(each.beside(found[0], name)):.1f}" for each in found)
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
     for n, name in enumerate(reversed(named)):
         colour = COLOURS[named.index(name)]
-        said = f"{name.removeprefix('command.')} {found[0][1][name]:.2g} → {found[-1][1][name]:.2g} ms"
+        said = f"{name.removeprefix('command.')} {found[0].costs[name]:.3g} → {found[-1].costs[name]:.3g} ms"
         parts.append(f'<text x="{left}" y="{TOP + TALL + 32 + n * 14}" fill="{colour}">{escape(said)}</text>')
     return parts
 
