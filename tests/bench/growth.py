@@ -31,6 +31,7 @@ from tests.bench.rig import folder, populate
 svg: str | None = None
 on = "postgres"
 FIRST_LENGTH = 10_000
+LEAST = 1_000  # there are a hundred before the first warning
 INSERTED = 5_000  # events in one append of the recorder
 FOLDED = 50_000  # events between two times at which the views are brought to the end
 STEP = math.sqrt(10)
@@ -59,8 +60,9 @@ async def measured() -> list[Figure]:
 
 
 def lengths_to(events: int) -> list[int]:
-    """The lengths at which is measured: from 10,000, or a thirtieth of the longest, up to that."""
-    first = min(FIRST_LENGTH, max(1, events // 30))
+    """The lengths at which is measured: from 10,000, or a thirtieth of the longest, up to that; from 1,000 at least."""
+    first = min(FIRST_LENGTH, max(LEAST, events // 30))
+    events = max(events, 3 * first)
     steps = max(1, round(math.log(events / first, STEP)))
     return [round(first * (events / first) ** (n / steps)) for n in range(steps + 1)]
 
