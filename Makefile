@@ -17,7 +17,7 @@ WORDS := $(wildcard */locale/*/LC_MESSAGES/*.po */*/locale/*/LC_MESSAGES/*.po)
 
 .PHONY: help
 help: ## List the targets.
-	awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	echo '  ARGS="…" is passed on, as in: make demo ARGS="--exit --json", make test ARGS="-k cancel"'
 
 .PHONY: demo
@@ -40,6 +40,11 @@ check: .venv/installed .venv/dev ## Lint, formatting, types, imports, and what m
 .PHONY: bench
 bench: .venv/installed .venv/dev ## Measure, and print a table.
 	$(BIN)/python -m tests.bench $(ARGS)
+
+.PHONY: bench-scale
+bench-scale: .venv/installed .venv/dev ## Measure what needs PostgreSQL, Kafka and processes of its own; takes hours.
+	sh tests/parts >&2
+	$(BIN)/python -m tests.bench.scale --svg docs/img/growth.svg $(ARGS)
 
 .PHONY: soak
 soak: .venv/installed .venv/dev ## Kill the program and cut it off in the middle of its work, for long, and look for what was lost.

@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -18,6 +19,9 @@ from infra.runtime import Runtime
 from infra.state import State, measure
 from infra.stores import Stores
 from projections import backlog
+
+if TYPE_CHECKING:
+    from infra.kafka.state import KafkaState, KafkaWatch
 
 _log = structlog.get_logger("fenghuo.metrics")
 
@@ -42,6 +46,9 @@ class StateCollector(Collector):
         state = self._latest()
         yield gauge("fenghuo_state_readable", "1 where log and views could be read, else 0", float(state is not None))
         yield from self._of_the_program()
+        watch = self._runtime.kafka_watch
+        if watch is not None and watch.running:
+            yield from _of_kafka(watch, state)
         if state is not None:
             yield from _of_the_stores(state)
             yield gauge(
@@ -155,6 +162,27 @@ def _of_the_stores(state: State) -> Iterator[Metric]:
         due.add_metric([timer.kind], timer.due)
         overdue.add_metric([timer.kind], timer.oldest_s)
     yield from (timers, due, overdue)
+
+
+def _of_kafka(watch: KafkaWatch, state: State | None) -> Iterator[Metric]:
+    """Of the one process that announces to Kafka. Where the brokers do not answer, what they hold is left out."""
+    found: KafkaState | None = watch.latest
+    yield gauge("fenghuo_kafka_readable", "1 where the brokers answered when last asked, else 0", float(bool(found)))
+    if found is None:
+        return
+    lag = GaugeMetricFamily(
+        "fenghuo_kafka_lane_lag", "Messages of a lane that its workers have not committed", labels=["lane"]
+    )
+    workers = GaugeMetricFamily("fenghuo_kafka_lane_workers", "Workers that take from a lane", labels=["lane"])
+    for lane in found.lanes:
+        lag.add_metric([lane.lane.value], lane.lag)
+        workers.add_metric([lane.lane.value], lane.workers)
+    yield from (lag, workers)
+    yield gauge("fenghuo_kafka_feed_position", "Position up to which the log is published", found.feed_position)
+    if state is not None:
+        behind = max(0, state.position - found.feed_position)
+        yield gauge("fenghuo_kafka_feed_lag_events", "Events of the log that are not published", behind)
+    yield gauge("fenghuo_kafka_dead_letters", "Messages that were laid aside", found.dead_letters)
 
 
 def gauge(name: str, what: str, value: float) -> GaugeMetricFamily:

@@ -7,7 +7,7 @@ import contextlib
 import random
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -32,6 +32,9 @@ from notifiers.drill import Count, DrillNotifier
 from notifiers.failover import Providers, providers_of
 from notifiers.links import Links
 from notifiers.worker import Queue, Worker
+
+if TYPE_CHECKING:
+    from infra.kafka.state import KafkaWatch
 
 _log = structlog.get_logger("fenghuo.runtime")
 
@@ -81,13 +84,16 @@ class Runtime:
         taken_from: Queue = self.queue
         self._taking: dict[str, Part] = {}
         self._announcing: dict[str, Part] = {}
+        self.kafka_watch: KafkaWatch | None = None
         if kafka is not None:
             # aiokafka takes long to load, and who has no brokers need not wait for it.
             from infra.kafka.begun import Begun  # noqa: PLC0415
             from infra.kafka.dispatch import Dispatcher  # noqa: PLC0415
             from infra.kafka.feed import FeedRelay  # noqa: PLC0415
             from infra.kafka.queue import KafkaQueue  # noqa: PLC0415
+            from infra.kafka.state import KafkaWatch  # noqa: PLC0415
 
+            self.kafka_watch = KafkaWatch(kafka)
             begun = Begun(stores.log, stores.views, stores.follower, stores.clock, lanes, worker)
             named = kafka.model_copy(update={"member": worker})
             taken_from = lines = KafkaQueue(named, stores.clock, tuple(lanes), begun.shards)
@@ -95,6 +101,7 @@ class Runtime:
             self._announcing = {
                 "dispatch": Dispatcher(self.queue, stores.clock, kafka).run,
                 "feed": FeedRelay(stores.log, kafka, self.left).run,
+                "kafka-watch": self.kafka_watch.run,
             }
         self.worker = Worker(
             log=stores.log,

@@ -177,6 +177,18 @@ async def consumer(config: KafkaConfig, group: str | None = None, member: str | 
         yield made
 
 
+@contextlib.asynccontextmanager
+async def administering(config: KafkaConfig) -> AsyncIterator[Any]:
+    """A client that asks about topics and groups, for the time of a block. Raises Unreachable."""
+    admin = _Admin(**_common(config))
+    try:
+        with answered():
+            await admin.start()
+        yield admin
+    finally:
+        await admin.close()
+
+
 async def commit(reading: Consumer, offsets: dict[Part, int]) -> bool:
     """Writes down from where each partition is to be read next; False where one of them is somebody else's by now.
 
@@ -251,11 +263,7 @@ async def whole(config: KafkaConfig, topic: str, last: int | None = None) -> lis
 
 async def parts_of(config: KafkaConfig, topic: str) -> list[Part]:
     """The partitions of a topic. Raises Unreachable."""
-    admin = _Admin(**_common(config))
-    try:
+    async with administering(config) as admin:
         with answered():
-            await admin.start()
             (described,) = await admin.describe_topics([topic])
-    finally:
-        await admin.close()
     return sorted(Part(topic, part["partition"]) for part in described["partitions"])

@@ -28,7 +28,8 @@ def raise_file_limit(wanted: int) -> None:
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """One measurement. `ceiling` is the same work without Fenghuo around it, `ratio` is value by ceiling.
 
-    `cpu_us`: processor time of this process, microseconds a recipient; of the fan-outs alone.
+    `cpu_us`: processor time of this process, microseconds a recipient; of the fan-outs alone. `load`: how much it was
+    measured with, `goal`: what was asked for, both in words.
     """
 
     name: str
@@ -37,23 +38,35 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     ceiling: float
     ratio: float
     cpu_us: float | None = None
+    load: str = ""
+    goal: str = ""
 
 
-def figure(name: str, unit: str, pairs: Sequence[tuple[float, float]], cpu_us: Sequence[float] = ()) -> Figure:
+def figure(
+    name: str,
+    unit: str,
+    pairs: Sequence[tuple[float, float]],
+    cpu_us: Sequence[float] = (),
+    *,
+    load: str = "",
+    goal: str = "",
+) -> Figure:
     """The medians of (value, ceiling) pairs that were measured in turn."""
     value = statistics.median(value for value, _ in pairs)
     ceiling = statistics.median(ceiling for _, ceiling in pairs)
     return Figure(
         name=name,
-        value=_short(value),
+        value=short(value),
         unit=unit,
-        ceiling=_short(ceiling),
+        ceiling=short(ceiling),
         ratio=round(value / ceiling, 2),
-        cpu_us=_short(statistics.median(cpu_us)) if cpu_us else None,
+        cpu_us=short(statistics.median(cpu_us)) if cpu_us else None,
+        load=load,
+        goal=goal,
     )
 
 
-def _short(number: float) -> float:
+def short(number: float) -> float:
     return round(number, 2) if number < 100 else float(round(number))
 
 

@@ -28,9 +28,13 @@ ANSWER = b'{"sid": "SM00000000000000000000000000000000", "status": "queued"}'
 
 
 class _Watch(asyncio.Protocol):
-    """Notes when the first byte of a POST came (the clock is the machine's, so both processes read the same)."""
+    """Notes when the first byte of a POST came (the clock is the machine's, so both processes read the same).
+
+    Answers each after `delay_s`.
+    """
 
     first: float | None = None
+    delay_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are not of this class
@@ -49,16 +53,24 @@ class _Watch(asyncio.Protocol):
         if len(body) < length:
             return
         self._got = b""
-        answer = ANSWER
         if head.startswith(b"GET"):
-            answer, _Watch.first = json.dumps(_Watch.first).encode(), None
+            told, _Watch.first = json.dumps(_Watch.first).encode(), None
+            self._say(told)
+            return
+        if _Watch.delay_s:
+            asyncio.get_running_loop().call_later(_Watch.delay_s, self._say, ANSWER)
+        else:
+            self._say(ANSWER)
+
+    def _say(self, answer: bytes) -> None:
         self._transport.write(
             b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer)
             + answer
         )
 
 
-async def _serve() -> None:
+async def _serve(delay_s: float) -> None:
+    _Watch.delay_s = delay_s
     server = await asyncio.get_running_loop().create_server(_Watch, "127.0.0.1", 0, backlog=256)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
@@ -66,9 +78,10 @@ async def _serve() -> None:
 
 
 @asynccontextmanager
-async def _watched() -> AsyncIterator[str]:
+async def watched(delay_s: float = 0.0) -> AsyncIterator[str]:
+    """The address of a provider in a process of its own, which answers after so long."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.first_byte", cwd=ROOT, stdin=-1, stdout=-1
+        sys.executable, "-m", "tests.bench.first_byte", str(delay_s), cwd=ROOT, stdin=-1, stdout=-1
     )
     assert process.stdout is not None
     assert process.stdin is not None
@@ -81,7 +94,7 @@ async def _watched() -> AsyncIterator[str]:
 
 async def p99() -> Figure:
     """The ceiling is one flushed commit of sqlite3 and one POST to the same socket."""
-    async with _watched() as url, aiohttp.ClientSession(url) as http:
+    async with watched() as url, aiohttp.ClientSession(url) as http:
         notifier = SmsNotifier(SmsSettings(account_sid=ACCOUNT, auth_token=TOKEN, sender="+15005550006", base_url=url))
         async with installation(
             Channel.SMS, PEOPLE, {Channel.SMS: notifier}, lambda n: {"phone": f"+39347{n:07d}"}
@@ -92,14 +105,14 @@ async def p99() -> Figure:
                 warning_id = await drafted(stores)
                 await stores.desk.release(SECOND, warning_id)
                 began = time.monotonic()
-                first = await _first(http, began)
+                first = await when_first(http, began)
                 while True:
                     position = stores.views.position
                     with stores.views.reading() as db:
                         if not stores.views.deliveries.unfinished(db, warning_id):
                             break
                     await stores.follower.moved(position)
-                await _first(http, None)
+                await when_first(http, None)
                 return (first - began) * 1000
 
             with folder() as path:
@@ -110,12 +123,12 @@ async def p99() -> Figure:
                 for _ in range(ROUNDS):
                     values = [await released() for _ in range(RELEASES)]
                     ceilings = [await anext(bare) for _ in range(RELEASES)]
-                    pairs.append((_p99(values), _p99(ceilings)))
+                    pairs.append((p99_of(values), p99_of(ceilings)))
                 await bare.aclose()
     return figure("accepted_to_first_byte.p99", "ms", pairs)
 
 
-async def _first(http: aiohttp.ClientSession, began: float | None) -> float:
+async def when_first(http: aiohttp.ClientSession, began: float | None) -> float:
     """When the first byte came since this was last asked; with `began` it is waited for."""
     while True:
         async with http.get("/first") as answer:
@@ -138,14 +151,14 @@ async def _bare(path: Path, http: aiohttp.ClientSession) -> AsyncIterator[float]
             db.execute("INSERT INTO accepted VALUES (?)", (b"x" * 300,))
             async with http.post("/2010-04-01/Accounts/x/Messages.json", data={"To": "x", "Body": "x" * 200}) as answer:
                 await answer.read()
-            yield (await _first(http, began) - began) * 1000
+            yield (await when_first(http, began) - began) * 1000
     finally:
         db.close()
 
 
-def _p99(values: list[float]) -> float:
+def p99_of(values: list[float]) -> float:
     return statistics.quantiles(values, n=100, method="inclusive")[98]
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve())
+    uvloop.run(_serve(float(sys.argv[1])))

@@ -104,7 +104,11 @@ def _on_files() -> Iterator[tuple[Storage, FileVault, Raw]]:
 
 
 async def appended(
-    name: str, clients: int, each: int, opened: AbstractContextManager[tuple[Storage, FileVault, Raw]]
+    name: str,
+    clients: int,
+    each: int,
+    opened: AbstractContextManager[tuple[Storage, FileVault, Raw]],
+    rounds: int = ROUNDS,
 ) -> Figure:
     """Saves by so many clients at once, in turn with what the database does by itself in batches of the same size."""
     with opened as (kept, vault, raw):
@@ -113,7 +117,7 @@ async def appended(
         await log.start()
         await _save(log, clients, max(1, each // 10), 0)
         pairs = []
-        for round_ in range(1, ROUNDS + 1):
+        for round_ in range(1, rounds + 1):
             before = log.batches
             value = await _save(log, clients, each, round_)
             batch = max(1, round(clients * each / (log.batches - before)))
@@ -155,7 +159,7 @@ async def replay() -> Figure:
     async with installation(
         Channel.SMS, people, {Channel.SMS: Accepting()}, lambda n: {"phone": f"+39347{n:07d}"}
     ) as runtime:
-        await filled(runtime)
+        await filled(runtime, *REPLAYED)
         stores = runtime.stores
         pairs = [
             await asyncio.to_thread(folded, stores, Views(sqlite_views(stores.folder / f"replay-{n}.sqlite")))
@@ -164,9 +168,8 @@ async def replay() -> Figure:
     return figure("replay", "events/s", pairs)
 
 
-async def filled(runtime: Runtime) -> None:
+async def filled(runtime: Runtime, people: int, rounds: int) -> None:
     """Fan-outs, each of which half of the people answer."""
-    people, rounds = REPLAYED
     for _ in range(rounds):
         await fan_out(runtime, people)
         await _answered(runtime, people // 2)

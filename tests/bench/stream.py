@@ -55,7 +55,7 @@ async def _compared(name: str, readers: int) -> Figure:
     with folder() as path:
         settings = Settings(data_dir=path, port=0)
         async with Stores(path) as stores:
-            await _populate(stores, tokens)
+            await stations_with_heads(stores, tokens)
             async with (
                 serving(settings, stores) as live,
                 served(endpoint) as bare_url,
@@ -177,7 +177,7 @@ async def listeners(url: str, number: int, tokens: list[str]) -> AsyncIterator[a
         await process.wait()
 
 
-async def _populate(stores: Stores, tokens: list[str]) -> None:
+async def stations_with_heads(stores: Stores, tokens: list[str]) -> None:
     """An office over as many stations as there are tokens, each with a head who listens."""
     await stores.registry.register_nodes(
         [node("office", Kind.DUTY_OFFICE, None), node("county", Kind.COUNTY, "office")], SETUP
@@ -198,8 +198,8 @@ async def _populate(stores: Stores, tokens: list[str]) -> None:
         numbers = range(start, min(start + PORTION, len(tokens)))
         await stores.catch_up()
         await stores.registry.register_nodes([node(f"station{n}", Kind.STATION, "county") for n in numbers], SETUP)
-        given = [_grant(n, now) for n in numbers]
-        issued = [_token(tokens[n], n, now) for n in numbers]
+        given = [grant_of(n, now) for n in numbers]
+        issued = [token_of(tokens[n], f"head{n}", now) for n in numbers]
         await stores.log.append([Append(grant_stream(g.grant_id), 0, grants.give(None, g)) for g in given], origin)
         await stores.log.append(
             [Append(token_stream(t.digest), 0, grants.issue_token(None, t)) for t in issued], origin
@@ -207,7 +207,7 @@ async def _populate(stores: Stores, tokens: list[str]) -> None:
     await stores.catch_up()
 
 
-def _grant(n: int, now: datetime) -> Grant:
+def grant_of(n: int, now: datetime) -> Grant:
     return Grant(
         grant_id=f"{n:032x}",
         person_id=f"head{n}",
@@ -217,6 +217,6 @@ def _grant(n: int, now: datetime) -> Grant:
     )
 
 
-def _token(secret: str, n: int, now: datetime) -> Token:
+def token_of(secret: str, person_id: str, now: datetime) -> Token:
     until = now + timedelta(days=1)
-    return Token(digest=digest_of(secret), kind=TokenKind.BEARER, person_id=f"head{n}", valid_until=until)
+    return Token(digest=digest_of(secret), kind=TokenKind.BEARER, person_id=person_id, valid_until=until)

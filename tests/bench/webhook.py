@@ -29,6 +29,7 @@ from notifiers.channel import LINK as PLACE
 from notifiers.webhook import WebhookNotifier, WebhookSettings, body_of
 from tests.bench.durable import LINK, REQUESTS, compared, rendered, spread
 from tests.bench.figures import ROOT, Figure, figure
+from tests.bench.report import NoPeer
 from tests.bench.rig import fan_out, folder, installation
 
 ALERTS = 1000
@@ -36,10 +37,6 @@ ROUNDS = 5
 SECRET = "whsec_" + "QUJD" * 11
 PACKAGE = "prometheus-alertmanager"
 CACHE = Path(tempfile.gettempdir()) / "fenghuo-bench-alertmanager"
-
-
-class NoPeer(Exception):
-    """What is to be measured against cannot be had here."""
 
 
 class Sink(msgspec.Struct):

@@ -199,6 +199,11 @@ class Cluster:
         self.bootstrap = ",".join(f"{host}:{port}" for port in ports[:size])
 
     def start(self) -> None:
+        self.launch()
+        asyncio.run(self.first_group())
+
+    def launch(self) -> None:
+        """Returns when all listen. Call from the main thread, with which they end; `first_group` is left to do."""
         size = len(self.brokers)
         formatting: list[subprocess.Popen[bytes]] = []
         voters = ",".join(f"{n}@127.0.0.1:{port}" for n, port in enumerate(self._controllers))
@@ -251,9 +256,7 @@ class Cluster:
                 raise TimeoutError("Kafka did not come up")
             time.sleep(0.05)
 
-        asyncio.run(self._first_group())
-
-    async def _first_group(self) -> None:
+    async def first_group(self) -> None:
         """The first group that is asked for makes the brokers make the topic of groups; until then none is found."""
         client: Any = AIOKafkaConsumer(bootstrap_servers=self.bootstrap.split(","), group_id="first")
         logging.disable(logging.ERROR)

@@ -18,8 +18,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.health import Meters
 from domain.outcomes import Outcome, Reason
 from domain.people import Channel
+from domain.rulepacks import LANES
 from infra.clock import SystemClock
 from infra.gauges import StateCollector
+from infra.kafka.settings import KafkaConfig
+from infra.kafka.state import KafkaLane, KafkaState
 from infra.runtime import Runtime
 from infra.stores import Stores
 from notifiers.absent import AbsentNotifier
@@ -65,7 +68,12 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, set[s
     meters.live.labels("console").set(0)
     stores = Stores(folder)
     stores.vault.secret("links")
-    runtime = Runtime(stores, {}, "https://warn.example", providers=Providers([provider]))
+    kafka = KafkaConfig(bootstrap="127.0.0.1:1")
+    runtime = Runtime(stores, {}, "https://warn.example", providers=Providers([provider]), kafka=kafka)
+    assert runtime.kafka_watch is not None
+    runtime.kafka_watch.running = True
+    lanes = tuple(KafkaLane(lane=lane, lag=0, workers=1) for lane in LANES)
+    runtime.kafka_watch.latest = KafkaState(lanes=lanes, feed_position=0, dead_letters=0)
     meters.registry.register(StateCollector(stores, runtime))
     found = dict(_samples(meters.registry))
     stores.views.close()
@@ -165,6 +173,9 @@ CASES: list[tuple[str, str, Labels, str, str]] = [  # alert, metric, labels, a v
     ("FenghuoExtremeLaneWaits", "fenghuo_queue_oldest_seconds", {"lane": "extreme"}, "0x5 40x25", "7m"),
     ("FenghuoUnsigned", "fenghuo_log_unsigned_seconds", {}, "0+60x30", "8m"),
     ("FenghuoStationWithoutContact", "fenghuo_stations_without_contact", {}, "0x5 2x25", "20m"),
+    ("FenghuoLaneWithoutWorkers", "fenghuo_kafka_lane_workers", {"lane": "extreme"}, "1x5 0x25", "9m"),
+    ("FenghuoLaneLag", "fenghuo_kafka_lane_lag", {"lane": "normal"}, "0+100x40", "20m"),
+    ("FenghuoDeadLetters", "fenghuo_kafka_dead_letters", {}, "0x5 1x25", "7m"),
     ("FenghuoDown", "up", {"job": "fenghuo"}, "1x5 0x25", "8m"),
 ]
 
