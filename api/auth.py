@@ -27,7 +27,12 @@ def services(request: Request) -> Services:
     return found
 
 
-S = Annotated[Services, Depends(services)]
+# Dependencies are coroutines also where nothing is waited for: others are each called in a thread of their own.
+async def _services(request: Request) -> Services:
+    return services(request)
+
+
+S = Annotated[Services, Depends(_services)]
 
 
 def _bearer(request: Request) -> str | None:
@@ -43,7 +48,7 @@ def token(request: Request, s: Services) -> Token:
     return s.registry.token_of(secret, TokenKind.BEARER)
 
 
-def actor(request: Request, s: S) -> Actor:
+async def actor(request: Request, s: S) -> Actor:
     """The actor of an API request. Raises NotSignedIn without a valid bearer token."""
     by = token(request, s)
     return Actor(person_id=by.person_id, correlation_id=correlation(s), grant_id=by.grant_id)
@@ -87,7 +92,7 @@ async def once(
 O_ = Annotated[Once | None, Depends(once)]
 
 
-def expected_version(if_match: Annotated[str | None, Header(alias="If-Match")] = None) -> int | None:
+async def expected_version(if_match: Annotated[str | None, Header(alias="If-Match")] = None) -> int | None:
     """The version that the caller saw, from `If-Match: "v3"`; None where nothing was said."""
     if if_match is None or if_match.strip() == "*":
         return None

@@ -101,7 +101,7 @@ class Commands:
             grants = self._grants(db, actor.person_id, actor.grant_id)
         return [grant for grant in grants if actions <= ALLOWED[grant.role] and grant.in_force(now)]
 
-    def _grants(self, db: Connection, person_id: str, grant_id: str | None) -> list[Grant]:
+    def _grants(self, db: Connection, person_id: str, grant_id: str | None) -> Sequence[Grant]:
         grants = self.views.directory.grants_of(db, person_id)
         return grants if grant_id is None else [grant for grant in grants if grant.grant_id == grant_id]
 

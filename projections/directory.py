@@ -6,6 +6,8 @@ for as of a position. Contacts stay sealed here too.
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -19,12 +21,16 @@ from domain.people import Channel, ContactChanged, Person, PersonForgotten, Pers
 from domain.private import Sealed
 from domain.rulepacks import RulePack, RulePackAdopted
 from domain.stations import Hierarchy, Kind, Node, NodeRegistered, Scope
+from projections.kept import Kept
 from projections.projection import Json, Projection, Utc, among, rows_by_key, upsert
+
+# What every request asks for; people are read as they are needed.
+KEPT = (NodeRegistered, GrantGiven, GrantRevoked, TokenIssued, TokenEnded, RulePackAdopted)
 
 
 class Directory(Projection):
     name = "directory"
-    code_version = 2
+    code_version = 3
 
     def __init__(self, generation: int = 0) -> None:
         super().__init__(generation)
@@ -82,12 +88,22 @@ class Directory(Projection):
             Column("position", Integer, nullable=False),
             Column("pack", Json, nullable=False),
         )
-        self._hierarchy: tuple[int, Hierarchy] | None = None
-        self._packs: tuple[int, list[RulePack]] | None = None
+        self.revisions = self.table(
+            "directory_revision",
+            Column("key", Integer, primary_key=True),
+            Column(
+                "position", Integer, nullable=False
+            ),  # of the last event that changed one of the tables above but people
+        )
+        # On the way of every request, so not built each time.
+        self._asked = f"SELECT position FROM {self.revisions.name}"  # noqa: S608  our own table's name
+        self._kept = Kept(0)
 
     def apply(self, events: Sequence[Recorded], db: Connection) -> None:
-        people = _People(self, db)
+        people, revision = _People(self, db), 0
         for r in events:
+            if isinstance(r.event, KEPT):
+                revision = r.position
             match r.event:
                 case PersonRegistered() | ContactChanged() | PersonTagged() | PersonForgotten():
                     people.apply(r)
@@ -107,26 +123,45 @@ class Directory(Projection):
                     row = {"rule_pack_id": pack.rule_pack_id, "position": r.position, "pack": msgspec.to_builtins(pack)}
                     upsert(db, self.rule_packs, [row])
         people.flush()
+        if revision:
+            upsert(db, self.revisions, [{"key": 0, "position": revision}])
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
-    def hierarchy(self, db: Connection) -> Hierarchy:
-        """The whole tree; nodes only ever grow in number, so it is read again only when they did."""
-        count = db.execute(select(self.nodes.c.position).order_by(self.nodes.c.position.desc()).limit(1)).scalar() or 0
-        if self._hierarchy is None or self._hierarchy[0] != count:
-            rows = db.execute(select(self.nodes).order_by(self.nodes.c.node_id)).mappings()
-            self._hierarchy = (count, Hierarchy([_node(row) for row in rows]))
-        return self._hierarchy[1]
+    def _now(self, db: Connection) -> Kept:
+        """What was read of the tables that seldom change, at the revision that this connection sees, or a later one."""
+        revision = _number(db, self._asked)
+        kept = self._kept
+        if kept.revision != revision:
+            kept = self._kept = Kept(revision)
+        return kept
 
-    def grants_of(self, db: Connection, person_id: str) -> list[Grant]:
-        rows = db.execute(
-            select(self.grants).where(self.grants.c.person_id == person_id).order_by(self.grants.c.grant_id)
-        ).mappings()
-        return [Grant(**{**row, "role": GrantRole(row["role"])}) for row in rows]
+    def hierarchy(self, db: Connection) -> Hierarchy:
+        """The whole tree."""
+        kept = self._now(db)
+        if kept.hierarchy is None:
+            rows = db.execute(select(self.nodes).order_by(self.nodes.c.node_id)).mappings()
+            kept.hierarchy = Hierarchy([_node(row) for row in rows])
+        return kept.hierarchy
+
+    def grants_of(self, db: Connection, person_id: str) -> tuple[Grant, ...]:
+        kept = self._now(db)
+        if (found := kept.grants.get(person_id)) is None:
+            g = self.grants.c
+            rows = db.execute(select(self.grants).where(g.person_id == person_id).order_by(g.grant_id)).mappings()
+            found = tuple(Grant(**{**row, "role": GrantRole(row["role"])}) for row in rows)
+            kept.keep(kept.grants, person_id, found)
+        return found
 
     def token(self, db: Connection, digest: str) -> Token | None:
-        row = db.execute(select(self.tokens).where(self.tokens.c.digest == digest)).mappings().first()
-        return None if row is None else Token(**{**row, "kind": TokenKind(row["kind"])})
+        kept = self._now(db)
+        if (found := kept.tokens.get(digest)) is None:
+            row = db.execute(select(self.tokens).where(self.tokens.c.digest == digest)).mappings().first()
+            if row is None:
+                return None
+            found = Token(**{**row, "kind": TokenKind(row["kind"])})
+            kept.keep(kept.tokens, digest, found)
+        return found
 
     def rule_pack(self, db: Connection, at: datetime) -> RulePack | None:
         """The pack in force at a moment: the latest adopted of those."""
@@ -137,13 +172,12 @@ class Directory(Projection):
         return next((pack for pack in self._rule_packs(db) if pack.rule_pack_id == rule_pack_id), None)
 
     def _rule_packs(self, db: Connection) -> list[RulePack]:
-        """All packs, the latest first; read again only when one was added."""
-        r = self.rule_packs.c
-        latest = db.execute(select(r.position).order_by(r.position.desc()).limit(1)).scalar() or 0
-        if self._packs is None or self._packs[0] != latest:
-            rows = db.execute(select(r.pack).order_by(r.position.desc())).scalars()
-            self._packs = (latest, [msgspec.convert(fields, RulePack) for fields in rows])
-        return self._packs[1]
+        """All packs, the latest first."""
+        kept = self._now(db)
+        if kept.packs is None:
+            rows = db.execute(select(self.rule_packs.c.pack).order_by(self.rule_packs.c.position.desc())).scalars()
+            kept.packs = [msgspec.convert(fields, RulePack) for fields in rows]
+        return kept.packs
 
     def person(self, db: Connection, person_id: str) -> Person | None:
         query = select(self.people).where(self.people.c.person_id == person_id, self.people.c.to_position.is_(None))
@@ -205,6 +239,17 @@ class Directory(Projection):
 
 
 _sealed = msgspec.json.Decoder(Sealed)
+
+
+def _number(db: Connection, asked: str) -> int:
+    """What a query for one number answers; 0 where there is none. On SQLite the driver is asked itself, for a tenth of
+    what SQLAlchemy's part would cost."""
+    raw = db.connection.driver_connection
+    if isinstance(raw, sqlite3.Connection):
+        with contextlib.suppress(sqlite3.Error):  # what is wrong is said below, as it is everywhere
+            row = raw.execute(asked).fetchone()
+            return 0 if row is None else int(row[0])
+    return db.exec_driver_sql(asked).scalar() or 0
 
 
 class _People:
