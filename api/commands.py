@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from domain import commands
-from domain.errors import NotFound, NotPermitted, Refused, VersionConflict
+from domain.errors import FenghuoError, NotFound, NotPermitted, Refused, VersionConflict
 from domain.grants import ALLOWED, Action, Grant, can
 from domain.ids import command_stream
 from domain.ports import Append, Clock, Log, Origin, Vault
@@ -132,21 +132,23 @@ class Commands:
         With `once`, the acceptance of the key is stored in the same append; a repeat is answered as the first was.
         """
         for attempt in range(TRIES):
-            extra: list[Append] = []
-            if once is not None:
-                stream = command_stream(origin.actor, once.key)
-                accepted, _ = await self.log.load(stream, commands.evolve)
-                if accepted is not None:
-                    commands.accept(accepted, fingerprint=once.fingerprint, result=accepted.result)
-                    return Done(id=accepted.result, repeated=True)
-            appends, result = await decision()
-            if once is not None:
-                extra = [Append(stream, 0, commands.accept(None, fingerprint=once.fingerprint, result=result))]
+            # A key is new nearly always: whether it is gets asked when something does not fit, not each time before.
+            if attempt and once is not None and (first := await self._answered(once, origin)) is not None:
+                return first
+            try:
+                appends, result = await decision()
+            except FenghuoError:
+                if not attempt and once is not None and (first := await self._answered(once, origin)) is not None:
+                    return first
+                raise
             wanted = [append for append in appends if append.events]
-            if not wanted and not extra:
+            if once is not None:
+                accepted = commands.accept(None, fingerprint=once.fingerprint, result=result)
+                wanted.append(Append(command_stream(origin.actor, once.key), 0, accepted))
+            if not wanted:
                 return Done(id=result)
             try:
-                recorded = await self.log.append([*wanted, *extra], origin)
+                recorded = await self.log.append(wanted, origin)
             except VersionConflict:
                 if attempt == TRIES - 1:
                     raise
@@ -154,6 +156,14 @@ class Commands:
                 continue
             return Done(id=result, position=recorded[-1].position)
         raise AssertionError("not reached")
+
+    async def _answered(self, once: Once, origin: Origin) -> Done | None:
+        """What this key was answered with; None where it is new. Raises Refused where it came with another request."""
+        accepted, _ = await self.log.load(command_stream(origin.actor, once.key), commands.evolve)
+        if accepted is None:
+            return None
+        commands.accept(accepted, fingerprint=once.fingerprint, result=accepted.result)
+        return Done(id=accepted.result, repeated=True)
 
 
 def expect(version: int, expected: int | None) -> None:
