@@ -20,6 +20,7 @@ class Place(NamedTuple):
     help: str  # as the command says it itself, held in step by tests/flow/test_cli_commands.py
 
 
+HELP = {"help_option_names": ["-h", "--help"]}
 PLACES = {
     "demo": Place(
         "demo",
@@ -96,10 +97,13 @@ def loaded(name: str) -> Any:
     found = getattr(import_module(f"infra.cli.{place.module}"), place.name)
     if isinstance(found, typer.Typer):
         found.info.name = name
-        return typer.main.get_group(found)
-    app = typer.Typer(add_completion=False)
-    app.command(name)(found)
-    return typer.main.get_command(app)
+        made: Any = typer.main.get_group(found)
+    else:
+        app = typer.Typer(add_completion=False)
+        app.command(name)(found)
+        made = typer.main.get_command(app)
+    made.context_settings |= HELP
+    return made
 
 
 class Commands(TyperGroup):

@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from domain.errors import FenghuoError
-from infra.cli.commands import Commands
+from infra.cli.commands import HELP, Commands
 from infra.cli.output import err
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
     help="烽火 Fenghuo: warnings through a hierarchy, recorded, replayed, proved.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP,
 )
 
 
