@@ -30,7 +30,7 @@ from domain.warnings import (
     WarningRevised,
     WarningUpdated,
 )
-from projections.projection import Json, Projection, Utc, upsert
+from projections.projection import Json, Projection, Utc, rows_by_key, upsert
 
 ESCALATE = "escalate"
 EXPIRE = "expire"
@@ -57,6 +57,7 @@ class Timers(Projection):
 
     def apply(self, events: Sequence[Recorded], db: Connection) -> None:
         t = self.timers
+        waiting = self._waiting(events, db)
         ending: dict[str, bool] = {}  # which warnings of this batch still have their end before them
         for r in events:
             event = r.event
@@ -84,10 +85,11 @@ class Timers(Projection):
                     at = r.metadata.recorded_at
                     due = at + timedelta(seconds=ASK_LIMIT_S)
                     self._set(db, REFER, event.warning_id, event.person_id, due, at, [], 0, r.position)
-                case AnswerReferred() | AnswerSettled():
-                    self._drop(db, REFER, event.warning_id, event.person_id)
-                case AnswerReceived() if event.answer is not Answer.UNCLEAR:
-                    self._drop(db, REFER, event.warning_id, event.person_id)
+                    waiting.add((event.warning_id, event.person_id))
+                case AnswerReferred() | AnswerSettled() | AnswerReceived():
+                    settled = not isinstance(event, AnswerReceived) or event.answer is not Answer.UNCLEAR
+                    if settled and (event.warning_id, event.person_id) in waiting:
+                        self._drop(db, REFER, event.warning_id, event.person_id)
                 case WarningDrafted() | WarningRevised():
                     ending.clear()
                     warning_id = r.stream.partition("-")[2]
@@ -102,6 +104,14 @@ class Timers(Projection):
                     # Who could not be understood may be in need all the same.
                     ended = r.stream.partition("-")[2]
                     db.execute(delete(t).where(t.c.warning_id == ended, t.c.kind != REFER))
+
+    def _waiting(self, events: Sequence[Recorded], db: Connection) -> set[tuple[str, str]]:
+        """Of those who answer in this batch, who was asked back, by warning and person: few, and one look tells."""
+        answers = (AnswerReceived, AnswerReferred, AnswerSettled)
+        people = {r.event.person_id for r in events if isinstance(r.event, answers)}
+        c = self.timers.c
+        rows = rows_by_key(db, self.timers, c.node_id, sorted(people), c.kind == REFER)
+        return {(row["warning_id"], row["node_id"]) for row in rows}
 
     def _set(
         self,

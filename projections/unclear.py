@@ -9,7 +9,7 @@ from sqlalchemy import Column, Connection, Integer, Text, delete, select
 
 from domain.answers import Answer, AnswerAskedBack, AnswerReceived, AnswerReferred, AnswerSettled
 from domain.events import Recorded
-from projections.projection import Projection, Utc, upsert
+from projections.projection import Projection, Utc, rows_by_key, upsert
 
 ASKED = "asked"
 REFERRED = "referred"
@@ -32,17 +32,23 @@ class Unclear(Projection):
         )
 
     def apply(self, events: Sequence[Recorded], db: Connection) -> None:
+        # Most of those who answer were never unclear: one look tells, in place of a statement for each of them.
+        people = {r.event.person_id for r in events if isinstance(r.event, AnswerReceived | AnswerSettled)}
+        rows = rows_by_key(db, self.answers, self.answers.c.person_id, sorted(people))
+        waiting = {(row["warning_id"], row["person_id"]) for row in rows}
         for r in events:
             event = r.event
             match event:
                 case AnswerAskedBack():
                     self._set(db, r, event, ASKED, event.channel.value)
+                    waiting.add((event.warning_id, event.person_id))
                 case AnswerReferred():
                     self._set(db, r, event, REFERRED, event.channel)
-                case AnswerSettled():
-                    self._drop(db, event)
-                case AnswerReceived() if event.answer is not Answer.UNCLEAR:
-                    self._drop(db, event)
+                    waiting.add((event.warning_id, event.person_id))
+                case AnswerSettled() | AnswerReceived():
+                    settled = isinstance(event, AnswerSettled) or event.answer is not Answer.UNCLEAR
+                    if settled and (event.warning_id, event.person_id) in waiting:
+                        self._drop(db, event)
 
     def _set(
         self, db: Connection, r: Recorded, event: AnswerAskedBack | AnswerReferred, state: str, channel: str
