@@ -292,7 +292,7 @@ class Deliveries(Projection):
         s, d = self.shards.c, self.deliveries.c
         # In two steps, since a database that knows too little of these tables reads all shards for a join.
         sent = select(d.shard_id, d.attempt).where(d.person_id == person_id)
-        attempts: dict[str, int] = dict(db.execute(sent).tuples().all())
+        attempts: dict[str, int] = {row.shard_id: row.attempt for row in db.execute(sent)}
         query = (
             select(s.shard_id, s.warning_id, s.open)
             .where(among(db, s.shard_id, attempts))
