@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from tests.bench import durable, first_byte, lanes, log, mail, memory, stream, webhook
+from tests.bench import durable, first_byte, lanes, log, mail, memory, processes, stream, webhook
 from tests.bench.report import Run, report
 
 BENCHMARKS: dict[str, Run] = {
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Run] = {
     "email.rtt20": mail.rtt20,
     "email.vs_apprise": mail.vs_apprise,
     "sms.durable": durable.sms,
+    "sms.processes": processes.sms,
     "webpush.durable": durable.webpush,
     "stream.1000": stream.stream_1000,
     "stream.5000": stream.stream_5000,

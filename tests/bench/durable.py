@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -32,6 +33,7 @@ from tests.bench.rig import ACCOUNT, TOKEN, Sink, content, fan_out, installation
 
 PEOPLE = 3000
 ROUNDS = 5
+SENDER = "+15005550006"
 REQUESTS = 64  # in flight, to the providers that speak HTTP
 LINK = "http://127.0.0.1:1/a/" + "x" * 40
 Bare = Callable[[], Awaitable[None]]
@@ -87,40 +89,40 @@ async def spread(width: int, one: Callable[[int], Awaitable[None]], people: int 
 # SMS -----------------------------------------------------------------------------------------------------------------
 
 
-def _phone_of(n: int) -> str:
+def phone_of(n: int) -> str:
     return f"+39347{n:07d}"
 
 
 async def sms() -> Figure:
     with sink() as to:
-        number = "+15005550006"
         notifier = SmsNotifier(
-            SmsSettings(account_sid=ACCOUNT, auth_token=TOKEN, sender=number, base_url=to.sms, concurrency=REQUESTS)
+            SmsSettings(account_sid=ACCOUNT, auth_token=TOKEN, sender=SENDER, base_url=to.sms, concurrency=REQUESTS)
         )
-        body = rendered().short.replace(PLACE, LINK)
-        url = f"{to.sms}/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
-        headers = {"Authorization": aiohttp.encode_basic_auth(ACCOUNT, TOKEN)}
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=REQUESTS)) as http:
+        async with posting(to) as bare:
+            return await compared("sms.durable", Channel.SMS, notifier, bare, lambda n: {"phone": phone_of(n)})
 
-            async def one(n: int) -> None:
-                form = {
-                    "To": _phone_of(n),
-                    "From": number,
-                    "Body": body,
-                    "ValidityPeriod": "3600",
-                    "StatusCallback": f"http://127.0.0.1:1/callbacks/sms/{'0' * 32}/{n}",
-                }
-                async with http.post(url, data=form, headers=headers) as answer:
-                    assert answer.status == 201, answer.status
-                    await answer.read()
 
-            return await compared(
-                "sms.durable",
-                Channel.SMS,
-                notifier,
-                lambda: spread(REQUESTS, one),
-                lambda n: {"phone": _phone_of(n)},
-            )
+@asynccontextmanager
+async def posting(to: Sink, people: int = PEOPLE) -> AsyncIterator[Bare]:
+    """A loop over aiohttp that posts the form of an SMS to so many people."""
+    body = rendered().short.replace(PLACE, LINK)
+    url = f"{to.sms}/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
+    headers = {"Authorization": aiohttp.encode_basic_auth(ACCOUNT, TOKEN)}
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=REQUESTS)) as http:
+
+        async def one(n: int) -> None:
+            form = {
+                "To": phone_of(n),
+                "From": SENDER,
+                "Body": body,
+                "ValidityPeriod": "3600",
+                "StatusCallback": f"http://127.0.0.1:1/callbacks/sms/{'0' * 32}/{n}",
+            }
+            async with http.post(url, data=form, headers=headers) as answer:
+                assert answer.status == 201, answer.status
+                await answer.read()
+
+        yield lambda: spread(REQUESTS, one, people)
 
 
 # Web push ------------------------------------------------------------------------------------------------------------
