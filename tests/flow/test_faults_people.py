@@ -28,7 +28,7 @@ from infra.serve import sandboxed
 
 VOICE = Channel.VOICE
 NOT_ALLOWED: Meaning = (Outcome.REFUSED, Reason.NOT_ALLOWED)
-TIMEOUT_S = 2.0  # for one request: real seconds, as the sockets are real; a busy machine may well take one
+TIMEOUT_S = 5.0  # for one request: real seconds, as the sockets are real; a busy machine may well take two
 
 # Numbers --------------------------------------------------------------------------------------------------------------
 

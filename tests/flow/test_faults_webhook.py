@@ -26,7 +26,7 @@ from infra.sandbox.behaviour import Behaviour, Kind
 from infra.sandbox.webhook import SandboxWebhook
 
 HOOK, PUSH = Channel.WEBHOOK, Channel.WEBPUSH
-TIMEOUT_S = 2.0  # for one request: real seconds, as the sockets are real; a busy machine may well take one
+TIMEOUT_S = 5.0  # for one request: real seconds, as the sockets are real; a busy machine may well take two
 SECRET = "whsec_" + "QUJD" * 11
 PROGRAMS = [f"program{n}" for n in range(5)]
 UNREACHABLE: Meaning = (Outcome.DEFERRED, Reason.UNREACHABLE)

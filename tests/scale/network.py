@@ -129,8 +129,11 @@ def _remove(mark: str) -> None:
         if name.startswith(f"{mark}-"):
             _run("ip", "netns", "delete", name)
     for name in (f"{mark}o", *(name for name in _links() if name.startswith(f"{mark}v"))):
-        if name in _links():  # one end takes the other with it
+        try:
             _run("ip", "link", "delete", name)
+        except subprocess.CalledProcessError:
+            if name in _links():  # one end takes the other with it, at a moment of its own
+                raise
 
 
 def _namespaces() -> list[str]:
