@@ -41,14 +41,13 @@ def polygon(ring: Sequence[Point]) -> Inside | None:
     """The area within a ring of points, closed or not; None where it encloses nothing."""
     import shapely  # noqa: PLC0415  a tenth of a second, which only those who draw areas should wait
 
+    ring = _one_round(ring)
     points = unwrapped(ring)  # x, y: longitude first
-    if len(points) < 3:
+    if len(points) < 3 or _encloses_nothing(ring, points):
         return None
     # Of a ring that crosses itself a point is within where it goes round it an odd number of times: this is how the
     # sides are counted that a ray from the point meets. To make such a ring valid first takes minutes for 400 points.
     area = shapely.Polygon(points)
-    if shapely.convex_hull(area).area == 0:
-        return None
     shapely.prepare(area)
     west, south, east, north = area.bounds
 
@@ -58,6 +57,30 @@ def polygon(ring: Sequence[Point]) -> Inside | None:
         return any(west <= x <= east and bool(shapely.intersects_xy(area, x, lat)) for x in (lon - 360, lon, lon + 360))
 
     return inside
+
+
+def _one_round(ring: Sequence[Point]) -> Sequence[Point]:
+    """A ring that was drawn several times over, drawn once: it means the same area however often."""
+    corners = [point for point, after in pairwise([*ring, *ring[:1]]) if point != after] or list(ring[:1])
+    count = len(corners)
+    for length in range(1, count // 2 + 1):
+        if count % length == 0 and corners[length:] == corners[:-length]:
+            return corners[:length]
+    return corners
+
+
+def _encloses_nothing(ring: Sequence[Point], points: Sequence[Point]) -> bool:
+    """Whether a ring (`points`: unwrapped) goes there and back along all its sides, or has all of them on one line."""
+    import shapely  # noqa: PLC0415  as above
+
+    closed = [*ring, ring[0]]
+    sides: dict[frozenset[Point], tuple[Point, Point]] = {}
+    for ends, drawn in zip(map(frozenset, pairwise(closed)), pairwise(points), strict=False):
+        if sides.pop(ends, None) is None:
+            sides[ends] = drawn
+    around_a_pole = points[len(closed) :]
+    corners = {point for drawn in sides.values() for point in drawn} | set(around_a_pole)
+    return not sides or shapely.MultiPoint(sorted(corners)).convex_hull.area == 0
 
 
 def unwrapped(ring: Sequence[Point]) -> list[Point]:

@@ -99,6 +99,34 @@ def test_a_ring_that_crosses_itself_is_what_it_goes_round():
     assert inside(bow, 1, 5) is inside(bow, 9, 5) is True
 
 
+@pytest.mark.parametrize(
+    "ring",
+    [
+        [(0.0, 0.0), (5.0, 179.9), (9.0, -170.1), (5.0, 179.9)],  # there and back
+        [*SQUARE, SQUARE[0], *SQUARE[:0:-1]],  # a round, and back
+        [(0.0, 0.0), (5.0, 5.0), (10.0, 10.0), (5.0, 5.0)],
+        [(1.0, 178.0), (2.0, 179.0), (4.0, -179.0)],  # one line, over the line where the date changes
+        [(3.0, 3.0)] * 4,
+    ],
+)
+def test_a_ring_that_encloses_nothing_is_no_area(ring):
+    assert geometry.polygon(ring) is None
+    assert geometry.polygon([*ring, ring[0]]) is None
+
+
+@pytest.mark.parametrize("times", [2, 3, 1700])
+def test_a_ring_that_is_drawn_several_times_over_is_the_same_area(times):
+    for ring in (SQUARE * times, [*SQUARE, SQUARE[0]] * times):
+        assert inside(ring, 5, 5) is True
+        assert inside(ring, 15, 5) is False
+
+
+def test_a_spur_takes_nothing_from_the_area():
+    ring = [(0.0, 0.0), (0.0, 10.0), (10.0, 10.0), (30.0, 30.0), (10.0, 10.0), (10.0, 0.0)]
+    assert inside(ring, 5, 5) is True
+    assert inside(ring, 25, 20) is False
+
+
 def test_a_ring_that_crosses_itself_a_million_times_is_no_harder():
     chance = random.Random(20261)
     ring = [(chance.uniform(-60, 60), chance.uniform(-60, 60)) for _ in range(3000)]
