@@ -138,7 +138,7 @@ class Commands:
             try:
                 appends, result = await decision()
             except FenghuoError:
-                if not attempt and once is not None and (first := await self._answered(once, origin)) is not None:
+                if once is not None and (first := await self._answered(once, origin)) is not None:
                     return first
                 raise
             wanted = [append for append in appends if append.events]

@@ -16,6 +16,7 @@ from api.commands import Actor
 from api.schemas import jsonable
 from domain.errors import InvalidInput, NotPermitted
 from infra import config, logs
+from infra.cli.output import Row
 from infra.config import Settings
 from infra.stores import Stores, new_id
 from projections.follower import Views
@@ -24,7 +25,6 @@ if sys.platform != "win32":
     import uvloop
 
 T = TypeVar("T")
-Row = dict[str, Any]
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="The folder of log, vault and views. [env: FENGHUO_DATA_DIR]")

@@ -12,8 +12,8 @@ from api.feeds import forms
 from domain.errors import InvalidInput
 from domain.feeds import Feed, Form, Mapping
 from domain.rulepacks import Level
-from infra.cli.common import As, DataDir, Row, actor, listed, read_file, with_stores
-from infra.cli.output import AsJson, show, show_rows
+from infra.cli.common import As, DataDir, actor, listed, read_file, with_stores
+from infra.cli.output import AsJson, Row, show, show_rows
 from infra.clock import SystemClock
 from infra.stores import Stores
 

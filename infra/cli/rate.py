@@ -9,8 +9,8 @@ import typer
 from api.rates import Rates
 from domain.errors import NotFound
 from domain.rates import Rate
-from infra.cli.common import As, DataDir, Row, actor, listed, settings, with_stores
-from infra.cli.output import AsJson, show, show_rows
+from infra.cli.common import As, DataDir, actor, listed, settings, with_stores
+from infra.cli.output import AsJson, Row, show, show_rows
 from infra.cli.registry import OPERATOR
 from infra.providers import names
 from infra.stores import Stores

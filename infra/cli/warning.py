@@ -15,8 +15,8 @@ from api.preview import preview as previewed
 from api.preview_shapes import Preview
 from api.schemas import WarningIn, jsonable
 from domain.errors import InvalidInput, NotFound
-from infra.cli.common import As, DataDir, Row, actor, listed, read_file, settings, with_stores
-from infra.cli.output import AsJson, out, show, show_rows
+from infra.cli.common import As, DataDir, actor, listed, read_file, settings, with_stores
+from infra.cli.output import AsJson, Row, out, show, show_rows
 from infra.cli.preview import preview_text
 from infra.stores import Stores
 from notifiers.links import Links

@@ -102,7 +102,7 @@ class KafkaQueue:
     """`notifiers.worker.Queue` for one worker process. `run` reads until cancelled, from the given lanes.
 
     At most `held` messages of a lane are here at a time: above that its partitions are paused. `begun` tells what this
-    worker left open when it last ended: see left.py.
+    worker left open when it last ended: see begun.py.
     """
 
     def __init__(
