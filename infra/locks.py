@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 
 from domain.errors import FenghuoError, Unreachable
+from notifiers.pause import ended
 
 _log = structlog.get_logger("fenghuo.locks")
 
@@ -168,9 +169,7 @@ async def _in_turn(name: str, lock: Lock, parts: Mapping[str, Part], relief: Rel
             else:
                 _log.error("lock_lost", role=name)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await ended(tasks)
             with contextlib.suppress(OSError):
                 lock.give_back()
         waited = True

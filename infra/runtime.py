@@ -31,6 +31,7 @@ from notifiers.channel import Notifier
 from notifiers.drill import Count, DrillNotifier
 from notifiers.failover import Providers, providers_of
 from notifiers.links import Links
+from notifiers.pause import ended
 from notifiers.worker import Queue, Worker
 
 if TYPE_CHECKING:
@@ -188,9 +189,7 @@ class Runtime:
         """Takes in nothing more, lets what is under way be recorded, then ends."""
         if self.role.sends:
             await self.worker.drain(drain_s)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(self._tasks, again_s=DRAIN_S)  # they end parts of their own, and may have to tell those again
         if self.role.folds:  # whoever else signs meanwhile signs the same
             await self.stores.sign()
         for notifier in self.notifiers.values():

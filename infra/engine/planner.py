@@ -31,7 +31,7 @@ from infra.engine.follower import Follower
 from infra.engine.left import Left
 from infra.log.store import EventLog
 from infra.traces import span
-from notifiers.pause import first_of
+from notifiers.pause import ended, first_of
 from projections.follower import Views
 
 _log = structlog.get_logger("fenghuo.planner")
@@ -81,9 +81,7 @@ class Planner:
                         self._start(trigger)
                 await self._wait(position)
         finally:
-            for task in self._busy.values():
-                task.cancel()
-            await asyncio.gather(*self._busy.values(), return_exceptions=True)
+            await ended(self._busy.values())
 
     async def _wait(self, position: int) -> None:
         """Until the views moved, or a plan that failed is to be taken up again."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -124,20 +124,22 @@ async def _running(client: Any) -> AsyncIterator[Any]:
             await client.start()
         yield client
     finally:
-        await _stopped(client)
+        await _stopped(client.stop())
 
 
-async def _stopped(client: Any) -> None:
+async def _stopped(stop: Coroutine[Any, Any, None]) -> None:
     """Stops a client within a moment, in a task of its own.
 
     aiokafka 0.14 raises CancelledError from `stop` where a part of it had not begun to run yet: here that would look
-    as if we were cancelled. And a producer whose brokers are gone would wait for what nobody acknowledges.
+    as if we were cancelled. It keeps to itself that we were, where that comes while it stops. And a producer whose
+    brokers are gone would wait for what nobody acknowledges.
     """
-    stopping = asyncio.create_task(client.stop())
+    stopping = asyncio.create_task(stop)
     done, late = await asyncio.wait([stopping], timeout=STOP_S)
     for task in late:
         task.cancel()
-    await asyncio.gather(*done, *late, return_exceptions=True)
+    gone, _ = await asyncio.wait(late, timeout=STOP_S) if late else (done, late)
+    await asyncio.gather(*gone, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
@@ -186,7 +188,7 @@ async def administering(config: KafkaConfig) -> AsyncIterator[Any]:
             await admin.start()
         yield admin
     finally:
-        await admin.close()
+        await _stopped(admin.close())
 
 
 async def commit(reading: Consumer, offsets: dict[Part, int]) -> bool:
@@ -235,7 +237,7 @@ async def ensured(config: KafkaConfig, topics: dict[str, dict[str, str]], partit
     except TimeoutError as error:
         raise Unreachable("kafka.topic", "The topics were made, and the brokers do not know of them.") from error
     finally:
-        await admin.close()
+        await _stopped(admin.close())
 
 
 async def whole(config: KafkaConfig, topic: str, last: int | None = None) -> list[Any]:

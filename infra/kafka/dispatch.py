@@ -20,7 +20,7 @@ from infra.kafka.clients import Producer, answered, ensured, producer
 from infra.kafka.dead import DeadWatch
 from infra.kafka.messages import Due, due, encode
 from infra.kafka.settings import KafkaConfig
-from notifiers.pause import first_of
+from notifiers.pause import ended, first_of
 from notifiers.worker import Queue
 
 _log = structlog.get_logger("fenghuo.dispatch")
@@ -63,8 +63,7 @@ class Dispatcher:
                 backoff = FIRST_BACKOFF_S if len(self._sent) > before else min(backoff * 2, LONGEST_BACKOFF_S)
                 await asyncio.sleep(backoff)
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            await ended([watching])
 
     async def _dispatch(self) -> None:
         config = self._config

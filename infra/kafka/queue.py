@@ -27,6 +27,7 @@ from infra.kafka.dispatch import DAY
 from infra.kafka.messages import Due, Letter, encode, read_due
 from infra.kafka.offsets import Offsets
 from infra.kafka.settings import KafkaConfig
+from notifiers.pause import ended
 from notifiers.worker import Waiting
 
 _log = structlog.get_logger("fenghuo.lanes")
@@ -191,9 +192,7 @@ class KafkaQueue:
         try:
             await asyncio.gather(*tasks)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await ended(tasks)
 
     async def _going_on(self) -> None:
         """Takes up what this worker left, once."""
