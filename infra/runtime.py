@@ -30,6 +30,7 @@ from infra.stores import Stores
 from notifiers.channel import Notifier
 from notifiers.drill import Count, DrillNotifier
 from notifiers.failover import Providers, providers_of
+from notifiers.head_start import HeadStart
 from notifiers.links import Links
 from notifiers.pause import ended
 from notifiers.worker import Queue, Worker
@@ -104,6 +105,7 @@ class Runtime:
                 "feed": FeedRelay(stores.log, kafka, self.left).run,
                 "kafka-watch": self.kafka_watch.run,
             }
+        self._head_start = HeadStart()
         self.worker = Worker(
             log=stores.log,
             queue=taken_from,
@@ -115,6 +117,7 @@ class Runtime:
             clock=stores.clock,
             jitter=random.random,
             worker_id=worker,
+            head_start=self._head_start,
         )
         self.poller = Poller(
             stores.feeds, stores.views, stores.follower, stores.clock, random.random, allowed_origins=feed_origins
@@ -172,7 +175,8 @@ class Runtime:
         stores = self.stores
         # Whoever takes from the table here hears of shards at once: the worker, or who announces them.
         offer = self.queue.offer if self.role.sends or self._announcing else lambda _: None
-        planner = Planner(stores.log, stores.views, stores.follower, stores.clock, stores.vault, offer, self.left)
+        parts_of_plan = (stores.log, stores.views, stores.follower, stores.clock, stores.vault)
+        planner = Planner(*parts_of_plan, offer, self.left, self._head_start)
         parts: dict[str, Part] = {
             "timekeeper": self.timekeeper.run,
             "planner": planner.run,

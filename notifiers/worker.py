@@ -29,6 +29,7 @@ from notifiers.arrival import Arrivals
 from notifiers.channel import Notifier, Rendered
 from notifiers.choosing import Chooser, Chosen
 from notifiers.flight import Flight
+from notifiers.head_start import HeadStart
 from notifiers.links import Links
 from notifiers.pause import first_of
 from notifiers.sending import Sender, Texts
@@ -84,6 +85,7 @@ class Worker:
         jitter: Callable[[], float],
         worker_id: str = "embedded",
         slots: int = SLOTS,
+        head_start: HeadStart | None = None,
     ) -> None:
         self._log = log
         self._queue = queue
@@ -93,6 +95,7 @@ class Worker:
         self._clock = clock
         self._worker_id = worker_id
         self._slots = slots
+        self._head_start = head_start or HeadStart()
         self._active: dict[str, tuple[asyncio.Task[None], tuple[Lane, Channel]]] = {}
         self._written: OrderedDict[str, int] = OrderedDict()  # the last position of shards that were ours lately
         self._left: OrderedDict[str, None] = OrderedDict()  # shards that only a newer program can read
@@ -151,7 +154,9 @@ class Worker:
         fault: Exception | None = None
         structlog.contextvars.bind_contextvars(correlation_id=self.origin.correlation_id)  # of this task alone
         try:
-            await self.drive(found.shard_id, stale=found.stale)
+            with self._head_start.running(found.lane):
+                await self._head_start.past(found.lane)
+                await self.drive(found.shard_id, stale=found.stale)
         except Refused:
             await asyncio.sleep(BEHIND_S)  # finished, stopped or held by another worker
         except UnknownEvent as error:  # logged when it was met
@@ -209,7 +214,7 @@ class Worker:
         spent: tuple[Spent, ...] = ()
         while True:
             ahead = _folded(state, events)
-            chosen = await self._choose(ahead, width)
+            chosen = await self._choose(ahead, width, more=bool(sent))
             events += shards.hold(ahead, chosen.held)
             if chosen.ready:
                 events += shards.intend(ahead, chosen.ready)
@@ -251,10 +256,11 @@ class Worker:
                 return
             state, version = await self._log.load(stream, shards.evolve)
 
-    async def _choose(self, shard: Shard, width: int) -> Chosen:
-        """Whom to send to next, as the chooser says; nobody while draining."""
+    async def _choose(self, shard: Shard, width: int, *, more: bool) -> Chosen:
+        """Whom to send to next, as the chooser says; nobody while draining, nor `more` while others go first."""
         now = self._clock.now()
-        due = () if self._draining else shard.ready(now)
+        ends = self._draining or (more and self._head_start.before(shard.plan.lane))
+        due = () if ends else shard.ready(now)
         return await asyncio.to_thread(self._chooser.choose, shard.plan, due, width, now) if due else Chosen()
 
     async def _write(self, stream: str, version: int, events: Sequence[Event], *, sure: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, Connection, Integer, Text, select, update
+from sqlalchemy import Column, Connection, Integer, Text, func, select, update
 
 from domain.answers import AnswerAskedBack
 from domain.events import Recorded
@@ -67,10 +67,17 @@ class Plans(Projection):
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
-    def pending(self, db: Connection, limit: int = 200) -> list[dict[str, Any]]:
-        """What waits for a plan, oldest first."""
+    def pending(self, db: Connection, limit: int = 32) -> list[dict[str, Any]]:
+        """What waits for a plan, oldest first: of each warning at most `limit`, so that one that very many stations
+        pass on hides no other."""
+        t = self.triggers.c
+        place = func.row_number().over(partition_by=t.warning_id, order_by=t.position)
+        waiting = select(t.event_id, place.label("place")).where(t.planned == 0).subquery()
         query = (
-            select(self.triggers).where(self.triggers.c.planned == 0).order_by(self.triggers.c.position).limit(limit)
+            select(self.triggers)
+            .join(waiting, waiting.c.event_id == t.event_id)
+            .where(waiting.c.place <= limit)
+            .order_by(t.position)
         )
         return [dict(row) for row in db.execute(query).mappings()]
 

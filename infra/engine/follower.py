@@ -17,6 +17,7 @@ LONGEST_BACKOFF_S = 30.0
 PACE_S = 0.1  # between two batches, unless somebody waits: many small ones take the interpreter from who is sending
 PARKED_S = 1.0  # between two looks at whether another program went on beyond an event that is not known here
 LOOK_S = 0.1  # between two looks at views that another process keeps in step
+EASED_S = 2.0  # how long bulk waits for the views at most, each time
 SOON_S = 0.01  # the same, while somebody waits
 
 
@@ -102,6 +103,11 @@ class Follower:
         except TimeoutError:
             return False
         return True
+
+    async def eased(self, position: int) -> None:
+        """Returns once the views stand there, or where waiting for them would be of no use: they stopped, or crawl."""
+        if not self.failures and self.parked is None:
+            await self.reached(position, EASED_S)
 
     async def moved(self, after: int) -> int:
         """The views' position once it is above `after`."""

@@ -7,9 +7,9 @@ shards are derived, so planning again writes nothing twice; `plan.made` takes th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -24,19 +24,20 @@ from domain.ids import derived, plan_stream, relay_stream, shard_stream
 from domain.people import STAFF, Channel
 from domain.planning import PlanMade, Told
 from domain.ports import Append, Clock, Origin, Vault
-from domain.rulepacks import LevelRule
+from domain.rulepacks import LANES, Lane, Level, LevelRule
 from domain.shards import Circle, Purpose, ShardPlanned
 from domain.warnings import Status, WarningState
 from infra.engine.follower import Follower
 from infra.engine.left import Left
 from infra.log.store import EventLog
 from infra.traces import span
+from notifiers.head_start import HeadStart
 from notifiers.pause import ended, first_of
 from projections.follower import Views
 
 _log = structlog.get_logger("fenghuo.planner")
 
-APPEND_EVENTS = 100  # appends of one plan go to the log in portions of this many events
+PORTION = 2_000  # recipients that go to the log at once: what the views take in within a moment
 ENDS = ("updated", "cancelled")  # triggers after which nothing more of the warning is sent
 PURPOSES = {
     "cancelled": Purpose.CANCEL,
@@ -59,7 +60,9 @@ class Planner:
         vault: Vault,
         offer: Callable[[Sequence[Recorded]], None] = lambda _: None,
         left: Left | None = None,
+        head_start: HeadStart | None = None,
     ) -> None:
+        self._head_start = head_start or HeadStart()
         self._log = log
         self._offer = offer
         self._left = left if left is not None else Left()
@@ -69,6 +72,7 @@ class Planner:
         self._vault = vault
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._failed = asyncio.Event()
+        self._turns = {lane: asyncio.Lock() for lane in LANES}
 
     async def run(self) -> None:
         try:
@@ -114,12 +118,17 @@ class Planner:
 
     async def plan(self, trigger: dict[str, Any]) -> None:
         """Plans one trigger to its end; planning it again changes nothing."""
+        rule_pack_id, lane = await asyncio.to_thread(self._rules, trigger["warning_id"])
         origin = Origin(
             actor="system:planner",
             correlation_id=trigger["correlation_id"],
             causation_id=trigger["event_id"],
-            rule_pack_id=await asyncio.to_thread(self._rules, trigger["warning_id"]),
+            rule_pack_id=rule_pack_id,
         )
+        with self._head_start.running(lane):
+            await self._plan(trigger, origin, lane)
+
+    async def _plan(self, trigger: dict[str, Any], origin: Origin, lane: Lane) -> None:
         if trigger["kind"] in ENDS:
             await self._stop_sending(trigger["warning_id"], origin)
         elif (corrected := await asyncio.to_thread(self._corrected, trigger)) is not None:
@@ -127,16 +136,17 @@ class Planner:
         portions = self._portions(trigger)
         made: PlanMade | None = None
         cut_off = False
-        while appends := await asyncio.to_thread(next, portions, None):
-            last = appends[-1].events[-1]
-            if isinstance(last, PlanMade):  # it says that all before it is there
-                made = last
-                if cut_off:
-                    await self._append_new(await self._left_out(trigger), origin)
-                await self._append_new(appends, origin)
-            else:
-                cut_off |= not await self._append_new(appends, origin)
-        assert made is not None
+        while made is None:
+            async with self._turn(lane):
+                appends: list[Append] = await asyncio.to_thread(next, portions)
+                last = appends[-1].events[-1]
+                if isinstance(last, PlanMade):  # it says that all before it is there
+                    made = last
+                    if cut_off:
+                        await self._append_new(await self._left_out(trigger), origin)
+                    await self._append_new(appends, origin)
+                else:
+                    cut_off |= not await self._append_new(appends, origin)
         _log.info(
             "planned",
             trigger=trigger["kind"],
@@ -146,10 +156,26 @@ class Planner:
             as_of=made.as_of,
         )
 
-    def _rules(self, warning_id: str) -> str | None:
+    def _rules(self, warning_id: str) -> tuple[str | None, Lane]:
+        """The rules of a release, and the lane in which they have it sent."""
         with self._views.reading() as db:
             row = self._views.warnings.one(db, warning_id)
-        return row["rule_pack_id"] if row else None
+            pack = self._views.directory.rule_pack_by_id(db, row["rule_pack_id"]) if row else None
+        if row is None or pack is None:
+            return None, Lane.NORMAL
+        return row["rule_pack_id"], Lane.DRILL if row["drill"] else pack.levels[Level(row["level"])].lane
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, lane: Lane) -> AsyncIterator[None]:
+        """The turn to plan a portion. Below the extreme lane there is one at a time, and the next begins once the views
+        have it: what they are behind is what an extreme warning, which is planned by them, would wait for."""
+        if lane is Lane.EXTREME:
+            yield
+            return
+        async with self._turns[lane]:
+            await self._head_start.past(lane)
+            yield
+            await self._follower.eased(await self._log.last_position())
 
     def _corrected(self, trigger: dict[str, Any]) -> str | None:
         """The warning whose words a release corrects: who has them must be known before they are told."""
@@ -198,7 +224,7 @@ class Planner:
         return [Append(shard_stream(plan.shard_id), 0, [plan]) for plan in rest]
 
     def _portions(self, trigger: dict[str, Any]) -> Iterator[list[Append]]:
-        """The plan, as appends of at most APPEND_EVENTS events; last `plan.made`.
+        """The plan, as appends for PORTION recipients at a time; last `plan.made`.
 
         Reads the audience as of the trigger page by page, so that a plan takes the same memory for any number of
         people. Each step is taken in a thread, of which it may be another one each time.
@@ -385,7 +411,15 @@ def _relays(warning: WarningState, meant: Meant, at: datetime, rule: LevelRule) 
 
 
 def _in_portions(appends: Iterator[Append]) -> Iterator[list[Append]]:
-    while portion := list(islice(appends, APPEND_EVENTS)):
+    portion: list[Append] = []
+    weight = 0
+    for append in appends:
+        portion.append(append)
+        weight += sum(len(event.recipients) if isinstance(event, ShardPlanned) else 1 for event in append.events)
+        if weight >= PORTION:
+            yield portion
+            portion, weight = [], 0
+    if portion:
         yield portion
 
 

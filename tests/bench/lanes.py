@@ -132,7 +132,8 @@ async def _extreme(runtime: Runtime, channel: Paced, n: int) -> tuple[float, flo
     warning_id = await drafted(stores, wanted)
     channel.first, channel.extreme = None, 0
     began = time.perf_counter()
-    await stores.desk.release(SECOND, warning_id)
+    done = await stores.desk.release(SECOND, warning_id)
+    await stores.follower.reached(done.position)  # as the API does
     while channel.extreme < EXTREME:
         await asyncio.sleep(0.002)
         if datetime.now(UTC) - now > timedelta(seconds=60):

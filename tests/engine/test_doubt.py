@@ -92,7 +92,7 @@ async def test_a_release_that_nobody_planned_yet_is_planned_at_the_next_start(tm
 
 
 async def test_a_plan_that_was_cut_off_is_completed_without_doubling(tmp_path, monkeypatch):
-    monkeypatch.setattr(planner, "APPEND_EVENTS", 2)
+    monkeypatch.setattr(planner, "PORTION", 2)
     async with stores(tmp_path) as s:
         warning_id = (await s.desk.draft(actor("officer1"), content(target="milan"))).id
         await s.catch_up()

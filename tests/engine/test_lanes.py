@@ -7,6 +7,7 @@ from datetime import timedelta
 from house import MILAN, PEOPLE, SMS, house
 
 from domain.outcomes import Outcome
+from domain.planning import PlanMade
 from domain.rulepacks import Lane, Level
 from domain.shards import ChunkIntended, ChunkRecorded, ShardPlanned
 
@@ -18,6 +19,7 @@ async def test_an_extreme_shard_starts_while_the_normal_lane_hangs(tmp_path):
             notifier.hanging = set(staff)
         for n in range(8):
             await h.release(Level.BLUE, event=f"Bulk {n}")
+        await h.until(lambda: len(h.events(PlanMade)) == 8)
         normal = {plan.shard_id for plan in h.events(ShardPlanned) if plan.lane is Lane.NORMAL}
 
         def under_way() -> int:
