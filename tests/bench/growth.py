@@ -54,9 +54,9 @@ async def measured() -> list[Figure]:
                 f"growth: {found[-1].events:,} events; folding {folded_us:.0f} us an event;"
                 f" the bare work takes {found[-1].bare_ms:.2f} ms\n"
             )
-    if svg is not None:
-        where = "PostgreSQL" if on == "postgres" else "SQLite"
-        await asyncio.to_thread(growth_plot.write, Path(svg), found, f"{found[-1].events:,} events on {where}")
+            if svg is not None and turn:  # a run that is cut off leaves what it has
+                where = "PostgreSQL" if on == "postgres" else "SQLite"
+                await asyncio.to_thread(growth_plot.write, Path(svg), found, f"{found[-1].events:,} events on {where}")
     return [_figure(name, found[0], found[-1]) for name in found[0].costs]
 
 
