@@ -266,6 +266,11 @@ async def whole(config: KafkaConfig, topic: str, last: int | None = None) -> lis
 async def parts_of(config: KafkaConfig, topic: str) -> list[Part]:
     """The partitions of a topic. Raises Unreachable."""
     async with administering(config) as admin:
-        with answered():
-            (described,) = await admin.describe_topics([topic])
-    return sorted(Part(topic, part["partition"]) for part in described["partitions"])
+        return await parts_known(admin, [topic])
+
+
+async def parts_known(admin: Any, topics: list[str]) -> list[Part]:
+    """The partitions of these topics, as a client knows them. Raises Unreachable."""
+    with answered():
+        described = await admin.describe_topics(topics)
+    return sorted(Part(found["topic"], part["partition"]) for found in described for part in found["partitions"])

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import structlog
 
 from domain.errors import FenghuoError
 from domain.rulepacks import LANES, Lane
-from infra.kafka.clients import Part, administering, answered, consumer, parts_of
+from infra.kafka.clients import Part, administering, answered, consumer, parts_known
 from infra.kafka.dead import letters
 from infra.kafka.feed import reached
 from infra.kafka.settings import KafkaConfig
@@ -45,30 +46,39 @@ class KafkaState(msgspec.Struct, frozen=True, kw_only=True):
 
 async def measure(config: KafkaConfig) -> KafkaState:
     """Asks the brokers. A topic that nobody made yet has nothing in it. Raises Unreachable."""
-    lanes = [await _lane(config, lane) for lane in LANES]
+    groups = [config.group(lane) for lane in LANES]
+    async with administering(config) as admin:
+        parts = await parts_known(admin, [config.lane(lane) for lane in LANES])
+        with answered():
+            committed: dict[Part, int] = {}
+            workers: Counter[str] = Counter()
+            for group in groups:
+                found = await admin.list_consumer_group_offsets(group)
+                committed |= {part: at.offset for part, at in found.items()}
+                # One by one: aiokafka 0.14 cannot read an answer about several groups.
+                workers += _members(await admin.describe_consumer_groups([group]))
+    lags = await _lags(config, parts, committed)
+    lanes = (KafkaLane(lane=lane, lag=lags[config.lane(lane)], workers=workers[config.group(lane)]) for lane in LANES)
     return KafkaState(lanes=tuple(lanes), feed_position=await reached(config), dead_letters=len(await letters(config)))
 
 
-async def _lane(config: KafkaConfig, lane: Lane) -> KafkaLane:
-    group = config.group(lane)
-    parts = await parts_of(config, config.lane(lane))
-    async with administering(config) as admin:
-        with answered():
-            committed = {part: at.offset for part, at in (await admin.list_consumer_group_offsets(group)).items()}
-            described = await admin.describe_consumer_groups([group])
+async def _lags(config: KafkaConfig, parts: Sequence[Part], committed: dict[Part, int]) -> Counter[str]:
+    """The messages of each topic that are not committed. Raises Unreachable."""
+    found: Counter[str] = Counter()
     if not parts:
-        return KafkaLane(lane=lane, lag=0, workers=_members(described))
+        return found
     async with consumer(config) as reading:
         with answered():
             ends: dict[Part, int] = await reading.end_offsets(parts)
             begins: dict[Part, int] = await reading.beginning_offsets(parts)
-    lag = sum(max(0, ends[part] - max(committed.get(part, 0), begins[part])) for part in parts)
-    return KafkaLane(lane=lane, lag=lag, workers=_members(described))
+    for part in parts:
+        found[part.topic] += max(0, ends[part] - max(committed.get(part, 0), begins[part]))
+    return found
 
 
-def _members(described: Sequence[Any]) -> int:
-    """How many members the answers name; none where nobody ever joined."""
-    return sum(len(members) for answer in described for _, _, _, _, _, members, *_ in answer.groups)
+def _members(described: Sequence[Any]) -> Counter[str]:
+    """How many members of each group the answers name; none where nobody ever joined."""
+    return Counter({group: len(members) for answer in described for _, group, _, _, _, members, *_ in answer.groups})
 
 
 class KafkaWatch:
