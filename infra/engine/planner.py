@@ -37,7 +37,7 @@ from projections.follower import Views
 
 _log = structlog.get_logger("fenghuo.planner")
 
-PORTION = 2_000  # recipients that go to the log at once: what the views take in within a moment
+PORTION = 1_000  # recipients that go to the log at once: what the views take in within a moment
 ENDS = ("updated", "cancelled")  # triggers after which nothing more of the warning is sent
 PURPOSES = {
     "cancelled": Purpose.CANCEL,
