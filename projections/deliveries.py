@@ -319,13 +319,21 @@ class Deliveries(Projection):
 
     def page(self, db: Connection, warning_id: str, *, after: tuple[str, int], limit: int) -> list[dict[str, Any]]:
         """Deliveries of a warning by (shard, index), after a given one."""
-        d = self.deliveries.c
+        d, s = self.deliveries.c, self.shards.c
+        some: list[
+            str
+        ] = []  # the shards that the page is in: looked for among all deliveries, it would cost as they grow
+        missing = limit
+        shards = select(s.shard_id, s.recipients).where(s.warning_id == warning_id, s.shard_id >= after[0])
+        for shard_id, recipients in db.execute(shards.order_by(s.shard_id).limit(limit + 1)):
+            some.append(shard_id)
+            missing -= recipients - (after[1] + 1 if shard_id == after[0] else 0)
+            if missing <= 0:
+                break
         query = (
             select(self.deliveries)
-            .where(
-                d.warning_id == warning_id, or_(d.shard_id > after[0], (d.shard_id == after[0]) & (d.idx > after[1]))
-            )
+            .where(among(db, d.shard_id, some), or_(d.shard_id > after[0], d.idx > after[1]))
             .order_by(d.shard_id, d.idx)
             .limit(limit)
         )
-        return [dict(row) for row in db.execute(query).mappings()]
+        return [dict(row) for row in db.execute(query).mappings()] if some else []

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, Column, Connection, Integer, Text, select
+from sqlalchemy import Boolean, Column, Connection, Index, Integer, Text, select
 
 from domain.events import Recorded
 from domain.warnings import (
@@ -27,7 +27,7 @@ KEPT = 200  # states of warnings that are kept decoded
 
 class Warnings(Projection):
     name = "warnings"
-    code_version = 2
+    code_version = 3
 
     def __init__(self, generation: int = 0) -> None:
         super().__init__(generation)
@@ -58,6 +58,9 @@ class Warnings(Projection):
             Column("drafted_position", Integer, nullable=False),
             Column("position", Integer, nullable=False),
         )
+        w = self.warnings.c
+        Index(f"warnings_status_g{generation}", w.status)
+        Index(f"warnings_drafted_g{generation}", w.drafted_position)
         self._states: dict[str, tuple[int, WarningState]] = {}
 
     def apply(self, events: Sequence[Recorded], db: Connection) -> None:
