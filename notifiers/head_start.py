@@ -27,7 +27,8 @@ class HeadStart:
 
     @contextlib.contextmanager
     def running(self, lane: Lane) -> Iterator[None]:
-        """The time of a plan or a shard of this lane; of the extreme one, others hold still."""
+        """The time of a plan or a shard of this lane. While one of the extreme lane runs, the others hold still: for
+        the longest time at most, counted from the last one that began."""
         if lane is not Lane.EXTREME:
             yield
             return

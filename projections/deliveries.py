@@ -320,9 +320,8 @@ class Deliveries(Projection):
     def page(self, db: Connection, warning_id: str, *, after: tuple[str, int], limit: int) -> list[dict[str, Any]]:
         """Deliveries of a warning by (shard, index), after a given one."""
         d, s = self.deliveries.c, self.shards.c
-        some: list[
-            str
-        ] = []  # the shards that the page is in: looked for among all deliveries, it would cost as they grow
+        # First the shards that the page is in: looked for among all deliveries, it would cost more as they grow.
+        some: list[str] = []
         missing = limit
         shards = select(s.shard_id, s.recipients).where(s.warning_id == warning_id, s.shard_id >= after[0])
         for shard_id, recipients in db.execute(shards.order_by(s.shard_id).limit(limit + 1)):

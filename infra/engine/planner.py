@@ -24,7 +24,7 @@ from domain.ids import derived, plan_stream, relay_stream, shard_stream
 from domain.people import STAFF, Channel
 from domain.planning import PlanMade, Told
 from domain.ports import Append, Clock, Origin, Vault
-from domain.rulepacks import LANES, Lane, Level, LevelRule
+from domain.rulepacks import LANES, Lane, LevelRule
 from domain.shards import Circle, Purpose, ShardPlanned
 from domain.warnings import Status, WarningState
 from infra.engine.follower import Follower
@@ -160,10 +160,12 @@ class Planner:
         """The rules of a release, and the lane in which they have it sent."""
         with self._views.reading() as db:
             row = self._views.warnings.one(db, warning_id)
-            pack = self._views.directory.rule_pack_by_id(db, row["rule_pack_id"]) if row else None
-        if row is None or pack is None:
-            return None, Lane.NORMAL
-        return row["rule_pack_id"], Lane.DRILL if row["drill"] else pack.levels[Level(row["level"])].lane
+            rule_pack_id: str | None = row["rule_pack_id"] if row else None
+            pack = self._views.directory.rule_pack_by_id(db, rule_pack_id) if rule_pack_id else None
+            warning = self._views.warnings.state(db, warning_id)
+        if pack is None or warning is None:
+            return rule_pack_id, Lane.NORMAL
+        return rule_pack_id, planning.lane_of(warning, pack.levels[warning.content.level])
 
     @contextlib.asynccontextmanager
     async def _turn(self, lane: Lane) -> AsyncIterator[None]:
