@@ -38,6 +38,7 @@ from domain.warnings import (
     WarningState,
     WarningUpdated,
 )
+from notifiers.pause import ended
 from notifiers.render import number_of
 
 _log = logging.getLogger(__name__)
@@ -134,9 +135,7 @@ class Hub:
     async def close(self) -> None:
         """Ends every stream properly, so that readers come back at once; nobody can enter after that."""
         self._closed = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(self._tasks)
         self._drop([reader for group in self.readers.values() for reader in group])
 
     # Following the log -----------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from notifiers.choosing import Chooser, Chosen
 from notifiers.flight import Flight
 from notifiers.head_start import HeadStart
 from notifiers.links import Links
-from notifiers.pause import first_of
+from notifiers.pause import ended, first_of
 from notifiers.sending import Sender, Texts
 
 LEASE_S = 300.0  # how long what a worker has begun is its own, should it say nothing more
@@ -132,9 +132,7 @@ class Worker:
         tasks = [task for task, _ in self._active.values()]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=limit_s)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            await ended(late)
 
     async def _pause(self, now: datetime) -> None:
         await first_of(self._queue.wait(now), self._freed.wait())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from api.audience import Asked
-from api.told import Meant, Pages, at_relay, at_release, exactly, holders, left_out
+from api.told import Meant, at_relay, at_release, exactly, holders, left_out
 from domain import planning, relays, shards
 from domain.errors import FenghuoError, Refused, UnknownEvent, VersionConflict
 from domain.events import Event, Recorded
@@ -29,6 +29,7 @@ from domain.shards import Circle, Purpose, ShardPlanned
 from domain.warnings import Status, WarningState
 from infra.engine.follower import Follower
 from infra.engine.left import Left
+from infra.engine.tally import Tally
 from infra.log.store import EventLog
 from infra.traces import span
 from notifiers.head_start import HeadStart
@@ -232,7 +233,7 @@ class Planner:
         people. Each step is taken in a thread, of which it may be another one each time.
         """
         as_of, event_id = int(trigger["position"]), trigger["event_id"]
-        tally = _Tally()
+        tally = Tally()
         with self._views.reading() as db:
             row = self._views.warnings.one(db, trigger["warning_id"])
             if row is None:
@@ -371,32 +372,6 @@ class Planner:
             plans = self._views.plans.pending(db)
             wait = any(t["warning_id"] == warning_id and t["kind"] not in ENDS for t in plans)
             return wait, self._views.deliveries.unfinished(db, warning_id)
-
-
-class _Tally:
-    """Counts what goes by while a plan is made. `known` stand in the plan already; `names`, where they are wanted."""
-
-    def __init__(self) -> None:
-        self.count = self.recipients = 0
-        self.unreachable: dict[str, int] = {}
-        self.known: set[str] = set()
-        self.names: set[str] = set()
-
-    def told(self, pages: Pages, *, by_name: bool) -> Iterator[Told]:
-        for meant, told in pages:
-            for person in meant:
-                if not person.channels:
-                    self.unreachable[person.node_id] = self.unreachable.get(person.node_id, 0) + 1
-            people = {t.person_id for t in told}
-            self.recipients += len(people - self.known)
-            if by_name:
-                self.names |= people
-            yield from told
-
-    def shards(self, planned: Iterable[ShardPlanned]) -> Iterator[ShardPlanned]:
-        for shard in planned:
-            self.count += 1
-            yield shard
 
 
 def _relays(warning: WarningState, meant: Meant, at: datetime, rule: LevelRule) -> Iterator[Append]:
