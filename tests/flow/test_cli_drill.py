@@ -11,7 +11,8 @@ from terminal import fenghuo, process, refused
 
 from domain.people import Channel
 from tests.ops.installation import install
-from tests.ops.process import Serve, free_port
+from tests.ops.process import Serve
+from tests.ports import free_port
 
 
 def test_a_drill_in_a_sandbox_measures_every_station(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from domain.people import Channel
 from domain.reach import ReachTestOrdered
 from infra.stores import Stores
 from tests.ops.installation import install
-from tests.ops.process import Sandbox, Serve, free_port, sandbox
+from tests.ops.process import Sandbox, Serve, sandbox
+from tests.ports import free_port
 
 
 def test_status_says_how_a_folder_stands_and_changes_nothing(history: History) -> None:

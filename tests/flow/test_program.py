@@ -15,7 +15,8 @@ from townsfolk import GRANTS, PEOPLE, TREE, WEBPUSH, mail_of, phone_of
 
 from domain.people import Channel
 from infra.demo.warning import warning_cap
-from tests.ops.process import Serve, free_port, sandbox
+from tests.ops.process import Serve, sandbox
+from tests.ports import free_port
 
 EXPECTED = {  # messages by person: orange, so staff first, and then the people of whose station acknowledged
     "officer1": 1, "officer2": 1, "county1": 1, "county2": 1, "milan-head": 1, "milan-liaison": 1, "rome-head": 1,

@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 
+from tests.ports import free_ports
+
 VERSION, LOG4J = "4.1.0", "2.24.3"
 SCALA = "2.13"
 START_S = 60.0
@@ -191,7 +193,7 @@ class Cluster:
         self._temporary = tempfile.TemporaryDirectory(prefix="fenghuo-kafka-")
         self.folder = Path(self._temporary.name)
         (self.folder / "log4j2.properties").write_text(LOGGING)
-        ports = _free_ports(3 * size)
+        ports = free_ports(3 * size)
         self.brokers = [Broker(self, number, ports[number]) for number in range(size)]
         self._controllers = ports[size : 2 * size]
         self._secured = ports[2 * size :]
@@ -257,7 +259,10 @@ class Cluster:
             time.sleep(0.05)
 
     async def first_group(self) -> None:
-        """The first group that is asked for makes the brokers make the topic of groups; until then none is found."""
+        """The first group that is asked for makes the brokers make the topic of groups; until then none is found.
+
+        Raises RuntimeError with what a broker said that ended meanwhile, as one does that cannot have all of its ports.
+        """
         client: Any = AIOKafkaConsumer(bootstrap_servers=self.bootstrap.split(","), group_id="first")
         logging.disable(logging.ERROR)
         try:
@@ -265,6 +270,10 @@ class Cluster:
             client.subscribe(["none"])
             async with asyncio.timeout(START_S):
                 await client._coordinator.ensure_coordinator_known()
+        except TimeoutError:
+            for broker in self.brokers:
+                assert broker.ready
+            raise
         finally:
             logging.disable(logging.NOTSET)
             await client.stop()
@@ -273,14 +282,6 @@ class Cluster:
         for broker in self.brokers:
             broker.kill()
         self._temporary.cleanup()
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from infra.kafka.clients import whole
 from infra.kafka.settings import KafkaConfig
 from tests.ops.fan_out import crashed, held, log_of, released, settled
 from tests.ops.installation import install
-from tests.ops.process import Serve, free_port, sandbox
+from tests.ops.process import Serve, sandbox
 from tests.ops.test_crash import Moments, reached, subscribed
+from tests.ports import free_port
 
 KILLS = 5
 PEOPLE = 600

@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -37,11 +36,6 @@ def environment(**more: str) -> dict[str, str]:
     """The environment without settings of Fenghuo's but those given."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("FENGHUO_") and k != "PYTHONDONTWRITEBYTECODE"}
     return {**kept, "PYTHONPYCACHEPREFIX": _byte_code().name, **more}
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    with socket.create_server((host, 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 class Sandbox:

@@ -26,10 +26,11 @@ from domain.events import Recorded
 from domain.ids import command_stream, warning_stream
 from domain.people import Channel
 from domain.warnings import WarningDrafted
+from tests.ports import free_port
 
 from .fan_out import crashed, held, released, settled, taken
 from .installation import OFFICERS, draft, install
-from .process import Sandbox, Serve, free_port, sandbox
+from .process import Sandbox, Serve, sandbox
 
 PEOPLE = 2000
 KILLS = 20

@@ -19,12 +19,13 @@ from pydantic import SecretStr
 from domain.people import Channel
 from infra.config import DatabaseConfig
 from infra.migrate import migrate
+from tests.ports import free_port
 from tests.postgres_part import Server
 from tests.postgres_part import environment as settings_of
 
 from .fan_out import held, released, settled, until_taken
 from .installation import install
-from .process import Serve, free_port, sandbox
+from .process import Serve, sandbox
 
 PEOPLE = 1500
 KILLS = 4

@@ -20,9 +20,10 @@ from domain.outcomes import Outcome
 from domain.shards import ChunkIntended, ChunkRecorded
 from domain.warnings import WarningDrafted
 from infra.stores import Stores
+from tests.ports import free_port
 
 from .installation import Installation, draft, install
-from .process import Sandbox, Serve, fenghuo, free_port, sandbox
+from .process import Sandbox, Serve, fenghuo, sandbox
 
 PEOPLE = 400
 ROOM = 512 * 1024  # bytes left on the small disk: for some drafts, not for many

@@ -16,9 +16,10 @@ import structlog
 from domain.warnings import WarningDrafted, WarningReleased
 from infra import logs
 from infra.stores import Stores
+from tests.ports import free_port
 
 from .installation import Installation, draft, install
-from .process import TOKEN, Sandbox, Serve, free_port, sandbox
+from .process import TOKEN, Sandbox, Serve, sandbox
 
 PEOPLE = 20
 SPOKEN = ("Fenghuo serves at", "Draining")  # what is said to whoever started it

@@ -15,11 +15,12 @@ from domain.people import Channel
 from domain.shards import ChunkRecorded
 from infra.config import DatabaseConfig
 from infra.stores import Stores
+from tests.ports import free_port
 from tests.postgres_part import environment as settings_of
 from tests.postgres_part import schema_of
 
 from .installation import Installation, draft, install
-from .process import Sandbox, Serve, fenghuo, free_port, sandbox
+from .process import Sandbox, Serve, fenghuo, sandbox
 
 pytestmark = pytest.mark.timeout(480)  # each test starts four to eight programs
 

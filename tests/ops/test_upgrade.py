@@ -29,11 +29,12 @@ from domain.shards import Circle, Purpose, ShardLeased, ShardPlanned
 from infra.config import DatabaseConfig
 from infra.stores import Stores
 from tests.flow.terminal import Ran, fenghuo, refused
+from tests.ports import free_port
 from tests.postgres_part import environment as settings_of
 from tests.postgres_part import schema_of
 
 from .installation import Installation, draft, install
-from .process import FENGHUO, Serve, free_port, sandbox
+from .process import FENGHUO, Serve, sandbox
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -11,7 +11,7 @@ import pytest_asyncio
 from tests import postgres_part
 from tests.kafka.brokers import Cluster
 from tests.kafka.conftest import had
-from tests.ops.process import free_port
+from tests.ports import free_port
 from tests.postgres_part import Server
 from tests.scale.crew import SERVICES, Crew
 from tests.scale.crew import crew as running

@@ -26,7 +26,8 @@ from infra.stores import Stores
 from tests.kafka.brokers import Cluster
 from tests.ops import fan_out
 from tests.ops.installation import Installation, install
-from tests.ops.process import Sandbox, Serve, fenghuo, free_port, sandbox
+from tests.ops.process import Sandbox, Serve, fenghuo, sandbox
+from tests.ports import free_port
 from tests.postgres_part import Server
 from tests.postgres_part import environment as settings_of
 from tests.scale.network import Cut, Network
