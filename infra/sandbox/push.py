@@ -44,31 +44,17 @@ class PushMessage(msgspec.Struct, frozen=True):
         return decoded
 
 
-class SandboxPush:
+class SandboxPush(SandboxServer):
     """The service. With `discard` any endpoint is known and nothing is decrypted."""
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0, discard: bool = False, count: bool = False) -> None:
+        super().__init__(host, port)
         self.tally: Tally[PushMessage] = Tally(discard=discard, count=count)
         self.script = Script()
         self._discard = discard
         self._browsers: dict[str, tuple[ec.EllipticCurvePrivateKey, bytes]] = {}
-        self._server = SandboxServer(host, port)
-        self._server.app.router.add_post("/push/{id}", self._take)
-        self._server.app.router.add_post("/subscribe", self._subscribe)
-
-    async def start(self) -> None:
-        await self._server.start()
-
-    async def stop(self) -> None:
-        await self._server.stop()
-
-    @property
-    def url(self) -> str:
-        return self._server.url
-
-    @property
-    def port(self) -> int:
-        return self._server.port
+        self.app.router.add_post("/push/{id}", self._take)
+        self.app.router.add_post("/subscribe", self._subscribe)
 
     @property
     def messages(self) -> list[PushMessage]:
@@ -129,7 +115,7 @@ class SandboxPush:
                 datetime.now(UTC),
             ),
         )
-        if (broken := await self._server.broken(request, behaviour)) is not None:
+        if (broken := await self.broken(request, behaviour)) is not None:
             return broken
         return self._created()
 

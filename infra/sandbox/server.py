@@ -1,4 +1,4 @@
-"""A small HTTP server on loopback, for the sandbox providers that speak HTTP."""
+"""A small HTTP server on loopback: what the sandbox providers that speak HTTP are."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class SmsMessage(msgspec.Struct, frozen=True):
     at: datetime
 
 
-class SandboxSms:
+class SandboxSms(SandboxServer):
     """The gateway. `account_sid` and `auth_token` are what clients must send and callbacks are signed with.
 
     Without `callbacks` it takes messages and never reports on them.
@@ -53,6 +53,7 @@ class SandboxSms:
         callbacks: bool = True,
         stats: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
+        super().__init__(host, port)
         self.account_sid = account_sid
         self.number = number
         self.inbound_url = inbound_url
@@ -65,12 +66,11 @@ class SandboxSms:
         self._stats = stats or (lambda: {"sms": self.tally.stats()})
         self._queue: asyncio.Queue[tuple[str, SmsMessage, Behaviour]] = asyncio.Queue(MOST_WAITING)
         self._posters: list[asyncio.Task[None]] = []
-        self._server = SandboxServer(host, port)
-        self._server.app.router.add_post("/2010-04-01/Accounts/{account}/Messages.json", self._create)
-        self._server.app.router.add_get("/stats", self._show_stats)
+        self.app.router.add_post("/2010-04-01/Accounts/{account}/Messages.json", self._create)
+        self.app.router.add_get("/stats", self._show_stats)
 
     async def start(self) -> None:
-        await self._server.start()
+        await super().start()
         await self._account.start()
         self._posters = [asyncio.create_task(self._post_callbacks()) for _ in range(POSTERS)]
 
@@ -80,15 +80,7 @@ class SandboxSms:
         await asyncio.gather(*self._posters, return_exceptions=True)
         self._posters = []
         await self._account.stop()
-        await self._server.stop()
-
-    @property
-    def url(self) -> str:
-        return self._server.url
-
-    @property
-    def port(self) -> int:
-        return self._server.port
+        await super().stop()
 
     @property
     def messages(self) -> list[SmsMessage]:
@@ -145,7 +137,7 @@ class SandboxSms:
         self.tally.add(to, message)
         if callback and self._callbacks:
             self._enqueue(callback, message, behaviour)
-        if (broken := await self._server.broken(request, behaviour)) is not None:
+        if (broken := await self.broken(request, behaviour)) is not None:
             return broken
         if behaviour.kind is Kind.SLOW:
             await asyncio.sleep(behaviour.delay_s)

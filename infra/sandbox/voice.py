@@ -48,7 +48,7 @@ class Call(msgspec.Struct):
     status: str = "queued"
 
 
-class SandboxVoice:
+class SandboxVoice(SandboxServer):
     """The gateway. With `answer` False it takes calls and never makes them."""
 
     def __init__(
@@ -61,6 +61,7 @@ class SandboxVoice:
         number: str = "+15005550007",
         answer: bool = True,
     ) -> None:
+        super().__init__(host, port)
         self.account_sid = account_sid
         self.number = number
         self.tally: Tally[Call] = Tally()
@@ -73,11 +74,10 @@ class SandboxVoice:
         self._account = Account(account_sid, auth_token)
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server = SandboxServer(host, port)
-        self._server.app.router.add_post("/2010-04-01/Accounts/{account}/Calls.json", self._create)
+        self.app.router.add_post("/2010-04-01/Accounts/{account}/Calls.json", self._create)
 
     async def start(self) -> None:
-        await self._server.start()
+        await super().start()
         await self._account.start()
 
     async def stop(self) -> None:
@@ -85,11 +85,7 @@ class SandboxVoice:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._account.stop()
-        await self._server.stop()
-
-    @property
-    def url(self) -> str:
-        return self._server.url
+        await super().stop()
 
     @property
     def calls(self) -> list[Call]:
@@ -136,7 +132,7 @@ class SandboxVoice:
             task = asyncio.create_task(self._call(call, behaviour))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        if (broken := await self._server.broken(request, behaviour)) is not None:
+        if (broken := await self.broken(request, behaviour)) is not None:
             return broken
         if behaviour.kind is Kind.SLOW:
             await asyncio.sleep(behaviour.delay_s)

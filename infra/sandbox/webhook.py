@@ -33,25 +33,15 @@ class Hook(msgspec.Struct, frozen=True):
         return decoded
 
 
-class SandboxWebhook:
+class SandboxWebhook(SandboxServer):
     """The receivers. A request that is not signed by its receiver's secret gets 401."""
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        super().__init__(host, port)
         self.tally: Tally[Hook] = Tally()
         self.script = Script()
         self._secrets: dict[str, bytes] = {}
-        self._server = SandboxServer(host, port)
-        self._server.app.router.add_post("/hooks/{id}", self._take)
-
-    async def start(self) -> None:
-        await self._server.start()
-
-    async def stop(self) -> None:
-        await self._server.stop()
-
-    @property
-    def url(self) -> str:
-        return self._server.url
+        self.app.router.add_post("/hooks/{id}", self._take)
 
     @property
     def messages(self) -> list[Hook]:
@@ -81,7 +71,7 @@ class SandboxWebhook:
         if not _genuine(request, secret, body):
             return web.Response(status=401)
         self.tally.add(name, Hook(name, request.headers["webhook-id"], body, datetime.now(UTC)))
-        if (broken := await self._server.broken(request, behaviour)) is not None:
+        if (broken := await self.broken(request, behaviour)) is not None:
             return broken
         return web.Response(status=204)
 
