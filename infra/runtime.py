@@ -80,7 +80,7 @@ class Runtime:
             channel: DrillNotifier(notifier, self.receipts.record, stores.clock, drilled)
             for channel, notifier in notifiers.items()
         }
-        self.queue = ViewQueue(stores.views, stores.follower, stores.clock, stores.log.last_recorded_now, lanes)
+        self.queue = self._table(lanes)
         self.texts = ViewTexts(stores.views, stores.clock)
         self.left = Left()  # by the relay
         taken_from: Queue = self.queue
@@ -92,13 +92,15 @@ class Runtime:
             from infra.kafka.begun import Begun  # noqa: PLC0415
             from infra.kafka.dispatch import Dispatcher  # noqa: PLC0415
             from infra.kafka.feed import FeedRelay  # noqa: PLC0415
+            from infra.kafka.overdue import Overdue  # noqa: PLC0415
             from infra.kafka.queue import KafkaQueue  # noqa: PLC0415
             from infra.kafka.state import KafkaWatch  # noqa: PLC0415
 
             self.kafka_watch = KafkaWatch(kafka)
             begun = Begun(stores.log, stores.views, stores.follower, stores.clock, lanes, worker)
             named = kafka.model_copy(update={"member": worker})
-            taken_from = lines = KafkaQueue(named, stores.clock, tuple(lanes), begun.shards)
+            overdue = Overdue(self._table(lanes), stores.clock, named)
+            taken_from = lines = KafkaQueue(named, stores.clock, tuple(lanes), begun.shards, overdue)
             self._taking = {"lanes": lines.run}
             self._announcing = {
                 "dispatch": Dispatcher(self.queue, stores.clock, kafka).run,
@@ -128,6 +130,10 @@ class Runtime:
         self._locks: dict[str, Lock] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.ousted = asyncio.Event()  # another process does what this one was to do alone: it should end
+
+    def _table(self, lanes: Collection[Lane]) -> ViewQueue:
+        stores = self.stores
+        return ViewQueue(stores.views, stores.follower, stores.clock, stores.log.last_recorded_now, lanes)
 
     async def start(self) -> None:
         """Starts the parts. Raises Unreachable where another process does what only one may do, and cannot share it."""

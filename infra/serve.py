@@ -7,7 +7,6 @@ import contextlib
 import errno
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Collection
 
 import msgspec
@@ -18,7 +17,7 @@ from api.app import end_streams
 from api.health import Meters
 from domain.errors import InvalidInput, Unreachable
 from domain.rulepacks import LANES, Lane
-from infra import bounces, traces, wiring
+from infra import bounces, interpreter, traces, wiring
 from infra.config import Charged, EmailConfig, Settings, SmsConfig, VoiceConfig, WebPushConfig
 from infra.roles import Role
 from infra.runtime import Runtime
@@ -31,7 +30,6 @@ from notifiers.failover import providers_of
 
 GRACE_S = 10  # seconds that open requests get at the end
 BOUNCES = {"bounce_host", "bounce_port", "bounce_domain", "receipts"}  # settings that hold with the sandbox as well
-SWITCH_S = 0.001  # the interpreter's lock changes hands this often: the views' thread must not hold up answers
 
 
 class Server(uvicorn.Server):
@@ -124,7 +122,7 @@ async def serving(
 
     Every role answers over HTTP: those without the API say how they are. Raises Unreachable for a taken port.
     """
-    sys.setswitchinterval(SWITCH_S)
+    interpreter.tune()
     if role is Role.WORK and not settings.public_url:
         raise InvalidInput(
             "config.public_url", "A worker needs the address of the API: its links lead there.", "Give --public-url."

@@ -15,7 +15,7 @@ import typer
 
 from domain.errors import InvalidInput
 from domain.rulepacks import LANES, Lane
-from infra import logs
+from infra import interpreter, logs
 from infra.cli.common import DataDir, run_loop
 from infra.cli.output import err
 from infra.config import Settings, load
@@ -100,6 +100,7 @@ def _settings(*, sandbox: bool = False, **flags: object) -> Settings:
 async def _run(settings: Settings, role: Role, lanes: tuple[Lane, ...] = LANES, worker: str = "embedded") -> None:
     stores = Stores(settings.data_dir, database=settings.database)
     async with stores, serving(settings, stores, role, lanes=lanes, worker=worker) as on:
+        interpreter.settled()
         if role in {Role.ALL, Role.SERVE}:
             err.print(f"Fenghuo serves at {on.url}", markup=False)
         else:

@@ -26,6 +26,7 @@ from infra.kafka.dead import COMPACT
 from infra.kafka.dispatch import DAY
 from infra.kafka.messages import Due, Letter, encode, read_due
 from infra.kafka.offsets import Offsets
+from infra.kafka.overdue import Overdue
 from infra.kafka.settings import KafkaConfig
 from notifiers.pause import ended
 from notifiers.worker import Waiting
@@ -103,7 +104,7 @@ class KafkaQueue:
     """`notifiers.worker.Queue` for one worker process. `run` reads until cancelled, from the given lanes.
 
     At most `held` messages of a lane are here at a time: above that its partitions are paused. `begun` tells what this
-    worker left open when it last ended: see begun.py.
+    worker left open when it last ended: see begun.py. `overdue` finds what no message brings: see overdue.py.
     """
 
     def __init__(
@@ -112,12 +113,14 @@ class KafkaQueue:
         clock: Clock,
         lanes: Sequence[Lane] = LANES,
         begun: Callable[[], Awaitable[list[Waiting]]] = _nothing,
+        overdue: Overdue | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
         self._lanes = {lane: _Lane(lane) for lane in LANES if lane in lanes}
         self._begun = begun
-        self._own: dict[str, Waiting] = {}  # what was begun, by shard; no message here stands for it
+        self._overdue = overdue
+        self._own: dict[str, Waiting] = {}  # by shard, for which no message here stands: what was begun, or is overdue
         self._lock = threading.Lock()  # the worker takes in a thread of its own
         self._come = asyncio.Event()
 
@@ -189,6 +192,8 @@ class KafkaQueue:
     async def run(self) -> None:
         tasks = [asyncio.create_task(self._reading(lane), name=f"lane-{lane.lane}") for lane in self._lanes.values()]
         tasks.append(asyncio.create_task(self._going_on(), name="begun"))
+        if self._overdue is not None:
+            tasks.append(asyncio.create_task(self._overdue.run(self._idle, self._put), name="overdue"))
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -203,12 +208,19 @@ class KafkaQueue:
                 _log.error("begun_unread", code=error.code, said=str(error))
                 await asyncio.sleep(LONGEST_BACKOFF_S)
                 continue
-            with self._lock:
-                self._own |= {waiting.shard_id: waiting for waiting in own}
             if own:
                 _log.info("goes_on", shards=len(own))
-                self._come.set()
+                self._put(own)
             return
+
+    def _put(self, own: Sequence[Waiting]) -> None:
+        with self._lock:
+            self._own |= {waiting.shard_id: waiting for waiting in own}
+        self._come.set()
+
+    def _idle(self) -> set[Lane]:
+        with self._lock:
+            return {lane.lane for lane in self._lanes.values() if not lane.count}
 
     async def _reading(self, lane: _Lane) -> None:
         backoff = FIRST_BACKOFF_S

@@ -18,6 +18,7 @@ class KafkaConfig(BaseModel):
     how often a shard may fail for a reason that nobody foresaw before it is laid aside. `partitions` are those of each
     lane and of the feed, where this program makes the topics; `replication` -1 is what the brokers say.
     `resend_s`: a shard that nobody has begun after so long is announced again, then after twice that, and so on.
+    `overdue_s`: an idle worker takes from the database what is due there and that no broker has brought for so long.
     """
 
     bootstrap: str = Field(pattern=r"^[^\s,:]+:[0-9]+(,[^\s,:]+:[0-9]+)*$")
@@ -37,6 +38,7 @@ class KafkaConfig(BaseModel):
     held: int = Field(default=512, ge=1, le=100_000)
     failures: int = Field(default=5, ge=1, le=100)
     resend_s: float = Field(default=5.0, gt=0, le=3600)
+    overdue_s: float = Field(default=15.0, gt=0, le=3600)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -60,6 +60,7 @@ async def _serve(path: Path, stations: int) -> None:
             app = on.server._app
             app.add_api_route(EMPTY, empty, methods=["POST"], status_code=201)
             app.router.routes.insert(0, app.router.routes.pop())
+            interpreter.settled()
             sys.stdout.write(f"{on.own_url.rpartition(':')[2]}\n")
             sys.stdout.flush()
             await asyncio.to_thread(sys.stdin.read)  # until whoever started it closes it
@@ -231,5 +232,4 @@ async def _opened(scene: Scene, warnings: list[str]) -> None:
 
 if __name__ == "__main__":
     logs.configure(level="WARNING", as_json=False)  # what is printed here is read
-    sys.setswitchinterval(0.001)
     uvloop.run(_serve(Path(sys.argv[1]), int(sys.argv[2])))

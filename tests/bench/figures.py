@@ -13,7 +13,6 @@ from pathlib import Path
 import msgspec
 
 ROOT = Path(__file__).parents[2]
-SWITCH_S = 0.001  # as the program sets it (infra/serve.py)
 
 
 def raise_file_limit(wanted: int) -> None:

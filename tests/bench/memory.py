@@ -19,11 +19,11 @@ import uvloop
 
 from domain.outcomes import Outcome
 from domain.people import Channel
-from infra import logs
+from infra import interpreter, logs
 from infra.runtime import Runtime
 from infra.stores import Stores
 from notifiers.channel import Delivery, Rendered, Result
-from tests.bench.figures import ROOT, SWITCH_S, Figure
+from tests.bench.figures import ROOT, Figure
 from tests.bench.rig import fan_out, folder, populate
 
 FEW, MANY = 10_000, 100_000
@@ -80,7 +80,8 @@ async def _prepare(path: Path, count: int) -> None:
 
 
 async def _send(path: Path, count: int) -> None:
-    sys.setswitchinterval(SWITCH_S)
+    interpreter.tune()
+    interpreter.settled()
     async with Stores(path) as stores:
         runtime = Runtime(stores, {Channel.SMS: Null()}, "http://127.0.0.1:1")
         began = time.perf_counter()

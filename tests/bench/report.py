@@ -11,8 +11,8 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from infra import logs
-from tests.bench.figures import SWITCH_S, Figure, commit, machine
+from infra import interpreter, logs
+from tests.bench.figures import Figure, commit, machine
 
 Run = Callable[[], Coroutine[None, None, "Figure | Sequence[Figure]"]]
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -25,7 +25,8 @@ class NoPeer(Exception):
 def report(chosen: Mapping[str, Run], *, as_json: bool, title: str = "Fenghuo") -> int:
     """Exit status: 1 where one of them could not be measured for another reason than what is missing here."""
     logs.configure(level="WARNING", as_json=False)  # the program's lines would stand among the figures
-    sys.setswitchinterval(SWITCH_S)
+    interpreter.tune()
+    interpreter.settled()
     on, of = machine(), commit()
     figures: list[Figure] = []
     failed = 0

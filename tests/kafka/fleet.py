@@ -25,6 +25,7 @@ from infra.clock import ManualClock
 from infra.engine.queue import ViewContacts, ViewQueue, ViewTexts
 from infra.kafka.begun import Begun
 from infra.kafka.dispatch import Dispatcher
+from infra.kafka.overdue import Overdue
 from infra.kafka.queue import KafkaQueue
 from infra.kafka.settings import KafkaConfig
 from infra.stores import Stores
@@ -141,7 +142,10 @@ class Fleet:
             queue = self._table()
         else:
             begun = Begun(self.stores.log, self.stores.views, self.stores.follower, self.clock, lanes, name)
-            queue = KafkaQueue(self.kafka.model_copy(update={"member": name, **more}), self.clock, lanes, begun.shards)
+            named = self.kafka.model_copy(update={"member": name, **more})
+            table = ViewQueue(self.stores.views, self.stores.follower, self.clock, lanes=lanes)
+            overdue = Overdue(table, self.clock, named)
+            queue = KafkaQueue(named, self.clock, lanes, begun.shards, overdue)
             parts.append(asyncio.create_task(queue.run()))
         line = Line(self.sink, name, SMS)
         notifiers: dict[Channel, Notifier] = {SMS: line}

@@ -86,7 +86,7 @@ async def test_all_brokers_are_down_for_longer_than_a_session(crew: Crew) -> Non
     for broker in crew.brokers.brokers:
         broker.kill()
     await crew.warn()
-    await asyncio.sleep(DOWN_S)
+    await asyncio.gather(asyncio.sleep(DOWN_S), crew.settled())  # by way of the database
     for broker in crew.brokers.brokers:
         broker.start()
     await crew.held()
