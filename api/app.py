@@ -16,9 +16,9 @@ from api import (
     calls,
     cases,
     drills,
-    feed,
     health,
     live,
+    log,
     people,
     preview,
     problems,
@@ -92,7 +92,7 @@ def create_app(
         roster.router,
         feeds_router,
         providers.router,
-        feed.router,
+        log.router,
         live.router,
     ):
         app.include_router(router)

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import typer
 
-from api.feed import public
+from api.events import public
 from domain.errors import InvalidInput
 from infra.cli.common import DataDir, settings, with_stores
 from infra.cli.output import AsJson, out, progress, show

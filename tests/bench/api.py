@@ -26,7 +26,7 @@ from domain import grants
 from domain.ids import token_stream
 from domain.ports import Append, Origin
 from domain.rulepacks import Level
-from infra import logs
+from infra import interpreter, logs
 from infra.config import Settings
 from infra.serve import serving
 from infra.stores import Stores

@@ -1,6 +1,6 @@
-"""The log as a feed: pages of events, and the same live over SSE. Ids are log positions: nothing is lost or repeated.
+"""The log over HTTP: pages of events, and the same live by SSE. Ids are log positions: nothing is lost or repeated.
 
-Personal fields leave sealed boxes out. Reading the log is a right of its own (`log.read`).
+Reading the log is a right of its own (`log.read`).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 
 from api.auth import A, S
+from api.events import public
 from api.paging import LARGEST
 from api.services import Services
 from api.warnings import top_node
 from domain.errors import InvalidInput, NotFound, UnknownEvent
 from domain.events import Recorded, topic_of
 from domain.grants import Action
-from domain.private import Sealed
 
 HEARTBEAT_S = 15.0
 BATCH = 200
@@ -98,26 +98,6 @@ def checkpoint(s: S) -> PlainTextResponse:
     if note is None:
         raise NotFound("log.no_checkpoint", "Nothing is signed yet.")
     return PlainTextResponse(note)
-
-
-def public(r: Recorded) -> dict[str, Any]:
-    """An event as a reader of the log may see it: sealed boxes are named, not given."""
-    fields = {
-        name: {"sealed": value.key_id} if isinstance(value, Sealed) else value
-        for name in r.event.__struct_fields__
-        if (value := getattr(r.event, name)) is not None
-    }
-    plain: dict[str, Any] = msgspec.to_builtins(
-        {
-            "position": r.position,
-            "stream": r.stream,
-            "version": r.version,
-            "topic": topic_of(type(r.event)),
-            "metadata": r.metadata,
-            "data": fields,
-        }
-    )
-    return plain
 
 
 def _allow(s: Services, actor: A) -> None:
