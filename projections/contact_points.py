@@ -10,7 +10,21 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Index, Integer, Text, and_, bindparam, delete, func, or_, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Index,
+    Integer,
+    Text,
+    and_,
+    bindparam,
+    column,
+    delete,
+    func,
+    or_,
+    select,
+    table,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from domain.events import Recorded
@@ -73,14 +87,16 @@ class ContactPoints(Projection):
             Column("ordered_at", Utc, nullable=False),
             Column("position", Integer, nullable=False),
         )
-        self._forget = Bulk(delete(self.points).where(self.points.c.person_id == bindparam("b_person")))
+        of_person = self.points.c.person_id == bindparam("b_person")
+        self._forget = Bulk(delete(self.points).where(of_person), key=["b_person"])
         self._learn = {"sqlite": self._merged(sqlite.insert), "postgresql": self._merged(postgresql.insert)}
 
     def _merged(self, insert: Any) -> Bulk:
         """Writes what is new of a point and leaves the rest. Times come as text: one event has one for all its rows."""
-        statement = insert(self.points).values({c.name: bindparam(c.name, type_=Text()) for c in self.points.c})
+        statement = insert(table(self.points.name, *(column(c.name, Text()) for c in self.points.c)))
         kept = {name: func.coalesce(statement.excluded[name], self.points.c[name]) for name in FACTS}
-        return Bulk(statement.on_conflict_do_update(index_elements=["person_id", "channel"], set_=kept))
+        key = ["person_id", "channel"]
+        return Bulk(statement.on_conflict_do_update(index_elements=key, set_=kept), self.points.c.keys(), key=key)
 
     def apply(self, events: Sequence[Recorded], db: Connection) -> None:
         if any(isinstance(r.event, _RELEVANT) for r in events):

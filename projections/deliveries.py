@@ -48,6 +48,7 @@ from projections.delivery_rows import (
 from projections.projection import Bulk, Projection, Utc, add, among, rows_by_key, upsert
 
 PORTION = 5_000  # rows that are held before they are written: a batch of events may stand for many more
+KEY = ("b_shard", "b_idx")  # what names a delivery in an update
 
 
 class Deliveries(Projection):
@@ -114,7 +115,8 @@ class Deliveries(Projection):
                 reason=case((known, d.c.reason), else_=bindparam("reason")),
                 doubt=case((bindparam("outcome") == Outcome.UNKNOWN.value, 1), else_=d.c.doubt),
                 **{name: bindparam(name) for name in ("attempt", "provider_ref", "provider", "retry_at", "position")},
-            )
+            ),
+            key=KEY,
         )
         # A receipt says what became of a message that was accepted: it never undoes "delivered". Nor does a message
         # that did not arrive say anything of another that was accepted since.
@@ -131,7 +133,8 @@ class Deliveries(Projection):
                     bindparam("b_ref") == "",
                 ),
             )
-            .values({name: bindparam(name) for name in ("outcome", "reason", "receipt_ref", "position")})
+            .values({name: bindparam(name) for name in ("outcome", "reason", "receipt_ref", "position")}),
+            key=KEY,
         )
 
     def apply(self, events: Sequence[Recorded], db: Connection) -> None:

@@ -34,6 +34,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from domain.events import Recorded
+from projections.at_once import AtOnce
+
+FEW = 10  # rows that are as fast one by one
 
 
 class Utc(TypeDecorator[datetime]):
@@ -96,18 +99,29 @@ class Bulk:
     """A statement that is compiled once for each kind of database, and run with many rows at a time.
 
     SQLAlchemy builds a dictionary of parameters and looks up their types for every row; with thousands of rows that
-    takes several times as long as the database itself. Here each column's conversion is looked up once.
+    takes several times as long as the database itself. Here each column's conversion is looked up once. On PostgreSQL
+    many rows are one parameter of one statement (see at_once.py), if no two of them have the same `key`.
     """
 
-    def __init__(self, statement: Insert | Update | Delete, columns: Sequence[str] | None = None) -> None:
-        """`columns`: those that an insert names; an update names its own."""
+    def __init__(
+        self, statement: Insert | Update | Delete, columns: Sequence[str] | None = None, *, key: Sequence[str] = ()
+    ) -> None:
+        """`columns`: those that an insert names; an update names its own. `key`: what says which row is meant."""
         self._statement = statement
         self._columns = None if columns is None else list(columns)
+        self._key = itemgetter(*key) if key else None
         self._compiled: dict[str, _Compiled] = {}
+        self._at_once: AtOnce | None = None
 
     def run(self, db: Connection, rows: Sequence[dict[str, Any]]) -> None:
         if not rows:
             return
+        if len(rows) >= FEW and self._key is not None and db.dialect.name == "postgresql":
+            if self._at_once is None:
+                self._at_once = AtOnce(self._statement, db.dialect, self._columns)
+            if len(set(map(self._key, rows))) == len(rows):
+                self._at_once.run(db, rows)
+                return
         made = self._compiled.get(db.dialect.name)
         if made is None:
             made = self._compiled[db.dialect.name] = _Compiled(self._statement, db.dialect, self._columns)
@@ -159,6 +173,7 @@ def upsert(db: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None
             if changed
             else statement.on_conflict_do_nothing(),
             table.columns.keys(),
+            key=keys,
         )
     bulk.run(db, rows)
 
@@ -167,7 +182,7 @@ def add(db: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
     """Inserts new rows; every row names every column."""
     bulk = table.info.get("add")
     if bulk is None:
-        bulk = table.info["add"] = Bulk(table.insert(), table.columns.keys())
+        bulk = table.info["add"] = Bulk(table.insert(), table.columns.keys(), key=table.primary_key.columns.keys())
     bulk.run(db, rows)
 
 
