@@ -88,7 +88,7 @@ class Ladder:
     async def _wait(self, position: int, next_due: datetime | None) -> None:
         """Until somebody is due or the views moved."""
         longest = self._clock.now() + LONGEST_WAIT
-        until = min(next_due, longest) if next_due else longest
+        until = min(self._setback.moment(next_due), longest) if next_due else longest
         await first_of(self._clock.sleep_until(until), self._follower.moved(position))
 
     def _next_due(self, position: int) -> datetime | None:

@@ -85,8 +85,7 @@ class ViewQueue:
         due = await asyncio.to_thread(self._next_due, now)
         waits: list[Coroutine[Any, Any, Any]] = [self._follower.moved(self._seen), self._offer.wait()]
         if due is not None:
-            # Where the clock was set back since `now`, it is waited for as long as it was to be then.
-            waits.append(self._clock.sleep_until(min(due, self._clock.now() + (due - now))))
+            waits.append(self._clock.sleep_until(self._setback.moment(due)))
         await first_of(*waits)
 
     def _next_due(self, now: datetime) -> datetime | None:

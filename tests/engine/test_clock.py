@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from infra import clock
-from infra.clock import SystemClock
+from infra.clock import ManualClock, SystemClock
+from infra.engine.setback import Setback
+from tests.engine.house import NOW
 
 
 class Set(SystemClock):
@@ -45,3 +47,18 @@ def test_elapsed_time_only_grows():
     seen = [one.elapsed() for _ in range(1000)]
 
     assert seen == sorted(seen)
+
+
+def test_what_was_found_due_is_waited_for_no_longer_than_it_was_to_be() -> None:
+    time = ManualClock(NOW)
+    setback = Setback(time)
+    due = NOW + timedelta(seconds=300)
+    setback.look(1)
+    time.move(timedelta(seconds=100))
+    assert setback.moment(due) == due
+    time.jump(timedelta(hours=-1))
+    assert setback.moment(due) == time.now() + timedelta(seconds=200)
+    time.move(timedelta(seconds=150))
+    assert setback.moment(due) == time.now() + timedelta(seconds=50)
+    time.jump(timedelta(hours=2))
+    assert setback.moment(due) == due < time.now()
