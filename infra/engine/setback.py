@@ -42,8 +42,8 @@ class Setback:
         return now
 
     def moment(self, due: datetime) -> datetime:
-        """`due`, or where the wall clock was set back since the last look, what it shows once as much time has passed as
-        was to be waited then."""
+        """`due`; or where the wall clock was set back since the last look, what it shows once as much time has passed
+        as was to be waited then."""
         now, elapsed = both(self._clock)
         looked, then = self._looked or (elapsed, now)
         return min(due, now + (due - then) - timedelta(seconds=elapsed - looked))
