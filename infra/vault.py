@@ -63,7 +63,7 @@ class FileVault:
         with self._lock:
             self._notice_others()
             keys = self._known_keys({box.key_id for box in boxes})
-        return [self._opened(box, keys[box.key_id]) for box in boxes]
+        return [self._opened(box, keys.get(box.key_id)) for box in boxes]
 
     def _opened(self, sealed: Sealed, key: AESGCM | None) -> dict[str, Any] | None:
         if key is None:
@@ -94,8 +94,11 @@ class FileVault:
     def remember_addresses(self, rows: list[tuple[str, str, str]]) -> int:
         """Many (kind, address, person id) in one transaction; the mark of this noting."""
         with self._lock:
+            self._notice_others()
+            keys = self._known_keys({who for *_, who in rows})
+            forgotten = {who for who, key in keys.items() if key is None}
             return self._rows.note(
-                [(self._digest(kind, address), who) for kind, address, who in rows if not self._forgotten(who)]
+                [(self._digest(kind, address), who) for kind, address, who in rows if who not in forgotten]
             )
 
     def forget_addresses(self, person_ids: list[str], before: int) -> None:
@@ -120,9 +123,6 @@ class FileVault:
     def close(self) -> None:
         with self._lock:
             self._rows.close()
-
-    def _forgotten(self, key_id: str) -> bool:
-        return self._key(key_id, create=False) is None and key_id in self._keys
 
     def _key(self, key_id: str, *, create: bool) -> AESGCM | None:
         with self._lock:
@@ -149,13 +149,13 @@ class FileVault:
         return self._keys.get(key_id)
 
     def _known_keys(self, key_ids: set[str]) -> dict[str, AESGCM | None]:
-        """Of many at once: more of them than are kept may be asked for."""
+        """Of many at once, also of more than are kept. None: destroyed; what was never made is left out."""
         found = {key_id: self._keys[key_id] for key_id in key_ids if key_id in self._keys}
         missing = sorted(key_ids - found.keys())
         for start in range(0, len(missing), PORTION):
             portion = missing[start : start + PORTION]
             self._learn(portion)
-            found.update({key_id: self._keys.get(key_id) for key_id in portion})
+            found |= {key_id: self._keys[key_id] for key_id in portion if key_id in self._keys}
         return found
 
     def _learn(self, key_ids: Sequence[str]) -> None:
