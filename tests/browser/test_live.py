@@ -268,6 +268,6 @@ async def test_the_server_stops_at_once_with_streams_open(memory: Memory) -> Non
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not holds():  # noqa: ASYNC110  (what is waited for is in the server, which tells nobody)
             await asyncio.sleep(0.005)

@@ -371,7 +371,7 @@ async def push() -> AsyncIterator[PushRig]:
     await made.stop()
 
 
-async def until(condition: Any, seconds: float = 5.0) -> None:
+async def until(condition: Any, seconds: float = 30.0) -> None:
     """Returns once `condition()` holds. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  (what is waited for happens on the far side of a socket)

@@ -42,7 +42,7 @@ class Ntfy:
         return f"ntfy://127.0.0.1:{self.server.port}/{topic}"
 
     def notifier(self, **changes: Any) -> ChatNotifier:
-        fields: dict[str, Any] = {"allowed_origins": frozenset({self.server.url}), "timeout_s": 5.0, "threads": 8}
+        fields: dict[str, Any] = {"allowed_origins": frozenset({self.server.url}), "timeout_s": 20.0, "threads": 8}
         return ChatNotifier(ChatSettings(**{**fields, **changes}))
 
 

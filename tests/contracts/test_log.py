@@ -100,7 +100,7 @@ async def held(request: pytest.FixtureRequest, tmp_path: Path):
 
 async def while_the_first_insert_waits(log: EventLog, recorder: Holding, *appends: Any) -> list[Any]:
     """Asks for all appends while an insert is under way, so that they become the next batch; what each came to."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         first = asyncio.create_task(log.append([to("first", "0")], ORIGIN))
         await asyncio.to_thread(recorder.entered.acquire)
         rest = [asyncio.create_task(log.append([append], ORIGIN)) for append in appends]
@@ -142,7 +142,7 @@ async def test_closing_commits_what_waits_and_takes_nothing_more(held):
         await log.append([to("c", "3")], ORIGIN)
     assert (refused.value.code, closing.done()) == ("log.closed", False)
     recorder.go.release(10_000)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await closing
     assert [r[0].position for r in (first.result(), second.result())] == [1, 2]
     assert await log.last_position() == 2
@@ -249,7 +249,7 @@ async def test_fifty_writers_of_one_stream_all_get_through(log):
 async def test_following_gives_what_is_there_and_wakes_for_what_comes(log):
     await log.append([to("a", "1"), to("b", "2")], ORIGIN)
     follow = log.follow(1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert [word(r.event) for r in await anext(follow)] == ["2"]
         waiting = asyncio.create_task(anext(follow))
         await asyncio.sleep(0)
@@ -307,6 +307,6 @@ async def test_whoever_is_cancelled_just_as_the_log_grows_ends(log):
         append = asyncio.create_task(log.append([to(f"s{n}", "x")], ORIGIN))
         append.add_done_callback(lambda _, waiting=waiting: waiting.cancel())
         await append
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             with pytest.raises(asyncio.CancelledError):
                 await waiting

@@ -24,7 +24,7 @@ async def test_another_process_on_the_same_file_is_seen(tmp_path):
         opened(tmp_path, sqlite_log(tmp_path / "log.sqlite")) as two,
     ):
         follow = two.follow(0)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             waiting = asyncio.create_task(anext(follow))
             await one.append([to("a", "1")], ORIGIN)
             assert [word(r.event) for r in await waiting] == ["1"]

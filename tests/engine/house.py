@@ -205,7 +205,7 @@ class House:
         """Returns once nothing is left to do at this moment of the clock."""
         await self.until(self._idle)
 
-    async def until(self, condition: Callable[[], Any], seconds: float = 15) -> None:
+    async def until(self, condition: Callable[[], Any], seconds: float = 30) -> None:
         async with asyncio.timeout(seconds):
             while not await asyncio.to_thread(condition):  # noqa: ASYNC110  the engine works in tasks and threads
                 await asyncio.sleep(0.01)

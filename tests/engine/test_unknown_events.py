@@ -121,7 +121,7 @@ async def test_a_plan_that_it_stands_before_is_left_and_not_made_again_and_again
             await opened.desk.cancel(actor("officer1"), released.id, reason="over")
             await opened.catch_up()
             planning = asyncio.create_task(Planner(Unknowing(opened.log), *parts, left=left).run())
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not left:  # noqa: ASYNC110  it works in threads
                     await asyncio.sleep(0.01)
             opened.follower._notify()

@@ -38,7 +38,7 @@ class Ear:
     async def next(self) -> tuple[int, str, dict[str, Any]] | None:
         """The next event as (id, name, data); None where the stream has ended."""
         fields: dict[str, str] = {}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             async for line in self._lines:
                 if line == "" and "data" in fields:
                     return int(fields["id"]), fields["event"], json.loads(fields["data"])
@@ -47,7 +47,7 @@ class Ear:
         return None
 
     async def comment(self) -> str:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             async for line in self._lines:
                 if line.startswith(": "):
                     return line[2:]

@@ -121,7 +121,7 @@ async def _issue(http: aiohttp.ClientSession, url: str, tokens: dict[str, str]) 
 
 async def _signs_in(http: aiohttp.ClientSession, url: str, link: str) -> None:
     path = "/login/" + link.rpartition("/login/")[2]
-    async with asyncio.timeout(10):  # another process wrote it: the one that serves looks once a second
+    async with asyncio.timeout(30):  # another process wrote it: the one that serves looks once a second
         while True:
             async with http.post(
                 url + path, headers={"Sec-Fetch-Site": "same-origin"}, allow_redirects=False

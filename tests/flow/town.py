@@ -162,7 +162,7 @@ class Town:
         """Returns once nothing is left to do at this moment of the clock, receipts of the providers included."""
         await self.until(self._idle, "quiet")
 
-    async def until(self, condition: Callable[[], Any], what: str = "", seconds: float = 20) -> None:
+    async def until(self, condition: Callable[[], Any], what: str = "", seconds: float = 40) -> None:
         try:
             async with asyncio.timeout(seconds):
                 while not await asyncio.to_thread(condition):  # noqa: ASYNC110  it works in tasks and threads

@@ -165,6 +165,7 @@ async def test_who_stands_by_takes_over_from_who_was_killed(fleet: Fleet) -> Non
     await fleet.sound()
 
 
+@pytest.mark.parametrize("fleet", ["files"], indirect=True)  # on a database: tests/scale
 async def test_a_worker_that_was_killed_goes_on_where_it_was(fleet: Fleet) -> None:
     *_, worker = await asyncio.gather(
         fleet.start("project"), fleet.start("relay"), fleet.start("serve"), fleet.start("work", "--name", "one")
