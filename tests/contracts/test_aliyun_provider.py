@@ -133,7 +133,7 @@ async def test_no_json_is_in_doubt(aliyun: Endpoint) -> None:
 
 async def test_no_answer_in_time_is_in_doubt(aliyun: Endpoint) -> None:
     aliyun.code = "hang"
-    (result,) = await send(aliyun.notifier(timeout_s=0.3), ["+8613800000000"])
+    (result,) = await send(aliyun.notifier(timeout_s=1.0), ["+8613800000000"])
     assert (result.outcome, result.reason) == (Outcome.UNKNOWN, Reason.TIMEOUT)
     assert len(aliyun.got) == 1
 

@@ -88,7 +88,7 @@ async def test_a_connection_that_breaks_is_in_doubt(ntfy: Ntfy) -> None:
 
 async def test_no_answer_in_time_is_in_doubt_and_gives_the_thread_back(ntfy: Ntfy) -> None:
     ntfy.answer = None
-    notifier = ntfy.notifier(timeout_s=0.3, threads=1)
+    notifier = ntfy.notifier(timeout_s=1.0, threads=1)
     first, second = await notifier.send(rendered(), deliveries([ntfy.url("a"), ntfy.url("b")]))
     assert (first.outcome, first.reason) == (Outcome.UNKNOWN, Reason.TIMEOUT)
     assert second.outcome in (Outcome.UNKNOWN, Outcome.DEFERRED)

@@ -210,7 +210,7 @@ async def test_a_line_that_went_silent_is_given_up() -> None:
         await wire.mails()
 
     async with scripted(talk) as server:
-        results = await send(server, PEOPLE[:3], timeout_s=0.3)
+        results = await send(server, PEOPLE[:3], timeout_s=1.0)
     assert results == [TAKEN] * 3
     assert (sorted(server.taken), server.connections) == (PEOPLE[:3], 2)
 
@@ -234,7 +234,7 @@ async def test_one_byte_at_a_time_is_not_waited_for(before: bool) -> None:
         await drip(wire, "250-" + "thank you " * 100)
 
     async with scripted(talk) as server:
-        results = await send(server, PEOPLE[:1], timeout_s=0.3, connect_timeout_s=0.3)
+        results = await send(server, PEOPLE[:1], timeout_s=1.0, connect_timeout_s=1.0)
     assert results == [(Outcome.DEFERRED, Reason.UNREACHABLE) if before else (Outcome.UNKNOWN, Reason.TIMEOUT)]
 
 

@@ -285,7 +285,7 @@ async def test_a_dribbling_answer_ends_with_the_time(hooks: WebhookRig) -> None:
 
     server = await asyncio.start_server(dribble, "127.0.0.1", 0)
     origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    notifier = WebhookNotifier(WebhookSettings(allowed_origins=frozenset({origin}), timeout_s=0.3))
+    notifier = WebhookNotifier(WebhookSettings(allowed_origins=frozenset({origin}), timeout_s=1.0))
     (result,) = await send(notifier, [{"url": f"{origin}/x", "secret": SECRET}])
     server.close()
     assert (result.outcome, result.reason) == (Outcome.UNKNOWN, Reason.TIMEOUT)

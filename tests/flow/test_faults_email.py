@@ -66,7 +66,7 @@ class Post:
 @asynccontextmanager
 async def post(folder: Path, talk: Talk, **settings: Any) -> AsyncIterator[Post]:
     async with scripted(talk) as server:
-        notifier = server.notifier(**{"connections": 2, "timeout_s": 0.5, "connect_timeout_s": 0.5, **settings})
+        notifier = server.notifier(**{"connections": 2, "timeout_s": 1.0, "connect_timeout_s": 1.0, **settings})
         async with peopled(folder, notifier) as h:
             yield Post(h, server)
 
