@@ -19,14 +19,19 @@ from domain.events import Event
 from domain.grants import Action
 from domain.ids import answer_stream, case_stream, derived, relay_stream, shard_stream, warning_stream
 from domain.people import STAFF, Channel
+from domain.planning import lane_of
 from domain.ports import Append
 from domain.private import Private
+from domain.rulepacks import Lane
 from domain.warnings import Content, Status, Text, WarningState
 
 RelayDecision = Callable[[relays.Relay | None], list[Event]]
 
 
 class Desk(Casework):
+    releasing: Callable[[Lane], None] = staticmethod(lambda _: None)
+    """Hears of the lane of each release, a moment before the release is durable."""
+
     # Warnings --------------------------------------------------------------------------------------------------------
 
     async def draft(
@@ -115,6 +120,8 @@ class Desk(Casework):
                 parent=parent,
             )
             appends = [Append(warning_stream(warning_id), version, events)]
+            if events and state is not None:
+                self.releasing(lane_of(state, pack.levels[state.content.level]))
             if events and parent is not None:
                 ending = warnings.mark_updated(parent, by_warning=warning_id)
                 appends.append(Append(warning_stream(parent.warning_id), parent_version, ending))

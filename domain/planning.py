@@ -17,7 +17,7 @@ from domain.ids import derived
 from domain.people import STAFF, Channel, Person, Role
 from domain.quiet import WAKING
 from domain.rulepacks import Lane, LevelRule
-from domain.shards import SHARD_SIZE, Circle, Purpose, ShardPlanned
+from domain.shards import FIRST_SIZE, SHARD_SIZE, Circle, Purpose, ShardPlanned
 from domain.stations import Hierarchy, Kind
 from domain.warnings import Target, WarningState
 
@@ -159,7 +159,8 @@ def plan(
     purpose: Purpose,
     quiet: tuple[int, int] | None = None,
 ) -> list[ShardPlanned]:
-    """Shards of at most 500, the same for the same people in any order. Nobody is in a plan twice over one channel.
+    """Shards of at most 500, the first of a kind of 100; the same for the same people in any order. Nobody is in a plan
+    twice over one channel.
 
     `quiet` are the rule pack's hours. Staff are on duty at any hour.
     """
@@ -263,7 +264,7 @@ def shards_of(
         key = _key(t)
         people = filling.setdefault(key, [])
         people.append(t.person_id)
-        if len(people) == SHARD_SIZE:
+        if len(people) == (SHARD_SIZE if key in numbers else FIRST_SIZE):
             yield shard(key)
     yield from map(shard, list(filling))
 

@@ -19,6 +19,7 @@ from domain.people import Channel
 from domain.rulepacks import Lane
 
 SHARD_SIZE = 500
+FIRST_SIZE = 100  # of the first of its kind: it is on its way while the others are planned
 
 
 class Purpose(StrEnum):

@@ -108,6 +108,7 @@ class Runtime:
                 "kafka-watch": self.kafka_watch.run,
             }
         self._head_start = HeadStart()
+        stores.desk.releasing = self._head_start.expect
         self.worker = Worker(
             log=stores.log,
             queue=taken_from,
@@ -160,7 +161,7 @@ class Runtime:
             if role.plans:
                 parts[Role.RELAY] = self._alone(Role.RELAY, self._planning(), self.left.__len__)
             for name, lock in self._locks.items():
-                parts["name"] = partial(self._keep, name, lock)
+                parts[f"lock-{name}"] = partial(self._keep, name, lock)
         self._tasks = [asyncio.create_task(supervised(name, part), name=name) for name, part in parts.items()]
 
     async def _keep(self, name: str, lock: Lock) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from domain.rulepacks import Lane
 
 HEAD_START_S = 2.0
+COMING_S = 0.5  # from a release to the beginning of its plan, at most
+FIRST_S = 0.2  # from the first part of a plan to the first message, at most
 
 
 class HeadStart:
@@ -23,7 +25,14 @@ class HeadStart:
         self._longest_s = longest_s
         self._running = 0
         self._until = 0.0
+        self._coming = 0.0  # until when a plan of the extreme lane is waited for
         self._over = asyncio.Event()
+        self._sent = asyncio.Event()
+
+    def expect(self, lane: Lane) -> None:
+        """A warning of this lane is being released here: those below hold still until its plan begins."""
+        if lane is Lane.EXTREME:
+            self._coming = asyncio.get_running_loop().time() + min(COMING_S, self._longest_s)
 
     @contextlib.contextmanager
     def running(self, lane: Lane) -> Iterator[None]:
@@ -33,6 +42,7 @@ class HeadStart:
             yield
             return
         self._running += 1
+        self._coming = 0.0
         self._until = asyncio.get_running_loop().time() + self._longest_s
         try:
             yield
@@ -42,13 +52,29 @@ class HeadStart:
                 self._over.set()
                 self._over = asyncio.Event()
 
+    def sending(self, lane: Lane) -> None:
+        """Messages of this lane go out now."""
+        if lane is Lane.EXTREME:
+            self._sent.set()
+            self._sent = asyncio.Event()
+
+    async def sent(self) -> None:
+        """Returns once messages of the extreme lane go out, or after a moment: others may wait for something."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_S):
+                await self._sent.wait()
+
     def before(self, lane: Lane) -> bool:
         """Whether this lane is to hold still now."""
-        return lane is not Lane.EXTREME and self._running > 0 and asyncio.get_running_loop().time() < self._until
+        return lane is not Lane.EXTREME and asyncio.get_running_loop().time() < self._ends()
 
     async def past(self, lane: Lane) -> None:
         """Returns once this lane may go on."""
         while self.before(lane):
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(self._until):
+                async with asyncio.timeout_at(self._ends()):
                     await self._over.wait()
+
+    def _ends(self) -> float:
+        """By the loop's clock; in the past where nothing of the extreme lane begins."""
+        return max(self._coming, self._until if self._running else 0.0)

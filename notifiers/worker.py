@@ -46,13 +46,14 @@ _log = structlog.get_logger("fenghuo.worker")
 
 class Waiting(NamedTuple):
     """A shard that has something to send. `position`: the last event of it that the queue knows. `stale`: its retries
-    are due by a clock that was set back."""
+    are due by a clock that was set back. `fresh`: all that was in its stream when the queue heard of it."""
 
     shard_id: str
     lane: Lane
     channel: Channel
     position: int
     stale: bool = False
+    fresh: ShardPlanned | None = None
 
 
 class Queue(Protocol):
@@ -154,7 +155,7 @@ class Worker:
         try:
             with self._head_start.running(found.lane):
                 await self._head_start.past(found.lane)
-                await self.drive(found.shard_id, stale=found.stale)
+                await self.drive(found.shard_id, stale=found.stale, fresh=found.fresh)
         except Refused:
             await asyncio.sleep(BEHIND_S)  # finished, stopped or held by another worker
         except UnknownEvent as error:  # logged when it was met
@@ -178,11 +179,17 @@ class Worker:
 
     # One shard -------------------------------------------------------------------------------------------------------
 
-    async def drive(self, shard_id: str, *, stale: bool = False) -> None:
+    async def drive(self, shard_id: str, *, stale: bool = False, fresh: ShardPlanned | None = None) -> None:
         """Sends all that is due of one shard; with `stale` all that will be. Raises Refused where there is
-        nothing to do or it is not ours."""
+        nothing to do or it is not ours.
+
+        A `fresh` one is not read: should anything else have been written of it, the first append does not fit.
+        """
         stream = shard_stream(shard_id)
-        state, version = await self._log.load(stream, shards.evolve)
+        if fresh is not None:
+            state, version = shards.evolve(None, fresh), 1
+        else:
+            state, version = await self._log.load(stream, shards.evolve)
         if state is None:
             raise Refused("shard.unknown", "There is no such shard.")
         kind = (state.plan.lane, state.plan.channel)
@@ -234,6 +241,7 @@ class Worker:
             state, version = _folded(state, events), version + len(events)
             if not chosen.ready:
                 return
+            self._head_start.sending(state.plan.lane)
             sent, spent = await self._sender.send(state, chosen, words)
             await self._arrived(ahead.plan, sent)
             events = shards.record(state, sent, spent)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -35,10 +36,12 @@ from infra.traces import span
 from notifiers.head_start import HeadStart
 from notifiers.pause import ended, first_of
 from projections.follower import Views
+from projections.warnings import state_of
 
 _log = structlog.get_logger("fenghuo.planner")
 
-PORTION = 1_000  # recipients that go to the log at once: what the views take in within a moment
+FIRST = 100  # recipients that go to the log at once, at first: somebody is being told while the rest is planned
+PORTION = 1_000  # and from then on: what the views take in within a moment
 ENDS = ("updated", "cancelled")  # triggers after which nothing more of the warning is sent
 PURPOSES = {
     "cancelled": Purpose.CANCEL,
@@ -119,7 +122,7 @@ class Planner:
 
     async def plan(self, trigger: dict[str, Any]) -> None:
         """Plans one trigger to its end; planning it again changes nothing."""
-        rule_pack_id, lane = await asyncio.to_thread(self._rules, trigger["warning_id"])
+        rule_pack_id, lane, corrected = await asyncio.to_thread(self._asked, trigger)
         origin = Origin(
             actor="system:planner",
             correlation_id=trigger["correlation_id"],
@@ -127,16 +130,15 @@ class Planner:
             rule_pack_id=rule_pack_id,
         )
         with self._head_start.running(lane):
+            ended = trigger["warning_id"] if trigger["kind"] in ENDS else corrected
+            if ended is not None:
+                await self._stop_sending(ended, origin)
             await self._plan(trigger, origin, lane)
 
     async def _plan(self, trigger: dict[str, Any], origin: Origin, lane: Lane) -> None:
-        if trigger["kind"] in ENDS:
-            await self._stop_sending(trigger["warning_id"], origin)
-        elif (corrected := await asyncio.to_thread(self._corrected, trigger)) is not None:
-            await self._stop_sending(corrected, origin)
         portions = self._portions(trigger)
         made: PlanMade | None = None
-        cut_off = False
+        first, cut_off = lane is Lane.EXTREME, False
         while made is None:
             async with self._turn(lane):
                 appends: list[Append] = await asyncio.to_thread(next, portions)
@@ -148,6 +150,9 @@ class Planner:
                     await self._append_new(appends, origin)
                 else:
                     cut_off |= not await self._append_new(appends, origin)
+            if first and made is None:
+                first = False
+                await self._head_start.sent()  # to plan the rest would take the processor from who tells the first
         _log.info(
             "planned",
             trigger=trigger["kind"],
@@ -157,16 +162,20 @@ class Planner:
             as_of=made.as_of,
         )
 
-    def _rules(self, warning_id: str) -> tuple[str | None, Lane]:
-        """The rules of a release, and the lane in which they have it sent."""
+    def _asked(self, trigger: dict[str, Any]) -> tuple[str | None, Lane, str | None]:
+        """(the rules of a release, the lane in which they have it sent, the warning whose words it corrects).
+
+        Who has the words that are corrected must be known before they are told.
+        """
         with self._views.reading() as db:
-            row = self._views.warnings.one(db, warning_id)
-            rule_pack_id: str | None = row["rule_pack_id"] if row else None
-            pack = self._views.directory.rule_pack_by_id(db, rule_pack_id) if rule_pack_id else None
-            warning = self._views.warnings.state(db, warning_id)
-        if pack is None or warning is None:
-            return rule_pack_id, Lane.NORMAL
-        return rule_pack_id, planning.lane_of(warning, pack.levels[warning.content.level])
+            row = self._views.warnings.one(db, trigger["warning_id"])
+            if row is None:
+                return None, Lane.NORMAL, None
+            pack = self._views.directory.rule_pack_by_id(db, row["rule_pack_id"]) if row["rule_pack_id"] else None
+        corrects = row["correction"] and trigger["kind"] == "released"
+        warning = state_of(row)
+        lane = planning.lane_of(warning, pack.levels[warning.content.level]) if pack else Lane.NORMAL
+        return row["rule_pack_id"], lane, row["updates"] if corrects else None
 
     @contextlib.asynccontextmanager
     async def _turn(self, lane: Lane) -> AsyncIterator[None]:
@@ -179,12 +188,6 @@ class Planner:
             await self._head_start.past(lane)
             yield
             await self._follower.eased(await self._log.last_position())
-
-    def _corrected(self, trigger: dict[str, Any]) -> str | None:
-        """The warning whose words a release corrects: who has them must be known before they are told."""
-        with self._views.reading() as db:
-            row = self._views.warnings.one(db, trigger["warning_id"])
-        return row["updates"] if row and row["correction"] and trigger["kind"] == "released" else None
 
     async def _append_new(self, appends: Sequence[Append], origin: Origin) -> bool:
         """Appends what is not there yet; False where some of it was."""
@@ -227,7 +230,7 @@ class Planner:
         return [Append(shard_stream(plan.shard_id), 0, [plan]) for plan in rest]
 
     def _portions(self, trigger: dict[str, Any]) -> Iterator[list[Append]]:
-        """The plan, as appends for PORTION recipients at a time; last `plan.made`.
+        """The plan, as appends for FIRST recipients and then PORTION at a time; last `plan.made`.
 
         Reads the audience as of the trigger page by page, so that a plan takes the same memory for any number of
         people. Each step is taken in a thread, of which it may be another one each time.
@@ -238,18 +241,17 @@ class Planner:
             row = self._views.warnings.one(db, trigger["warning_id"])
             if row is None:
                 raise Refused("plan.no_warning", "The warning of this plan is not in the views.")
-            warning = self._views.warnings.state(db, trigger["warning_id"])
             pack = self._views.directory.rule_pack_by_id(db, row["rule_pack_id"])
         escalated = trigger["kind"] == "escalated"
         if row["released_at"] is not None:  # else a draft was withdrawn: it reached nobody
-            if warning is None or pack is None:
+            if pack is None:
                 raise Refused("plan.no_rules", "The rule pack of the release is not in the views.")
+            warning = state_of(row)
             rule = pack.levels[warning.content.level]
             ended = warning.status is not Status.RELEASED and trigger["kind"] not in ENDS
             # Where people are is judged at the release, whenever and however often the plan is made.
             asked = Asked(self._views, self._vault, as_of, row["released_at"])
             meant = Meant() if ended else self._told(asked, trigger, warning, rule)
-            yield from _in_portions(_relays(warning, meant, row["released_at"], rule))
             purpose = self._purpose(trigger)
             told = tally.told(meant.pages, by_name=escalated)
             if purpose is Purpose.CANCEL or (warning.correction and trigger["kind"] == "released"):
@@ -268,7 +270,9 @@ class Planner:
                 purpose=purpose,
                 quiet=None if purpose is Purpose.ASK else pack.quiet,  # who has just answered is awake
             )
-            yield from _in_portions(Append(shard_stream(shard.shard_id), 0, [shard]) for shard in tally.shards(planned))
+            opened = _relays(warning, meant, row["released_at"], rule)
+            shards_ = (Append(shard_stream(shard.shard_id), 0, [shard]) for shard in tally.shards(planned))
+            yield from _in_portions(itertools.chain(opened, shards_))
         made = PlanMade(
             trigger_event_id=trigger["event_id"],
             warning_id=trigger["warning_id"],
@@ -389,13 +393,13 @@ def _relays(warning: WarningState, meant: Meant, at: datetime, rule: LevelRule) 
 
 def _in_portions(appends: Iterator[Append]) -> Iterator[list[Append]]:
     portion: list[Append] = []
-    weight = 0
+    recipients, most = 0, min(FIRST, PORTION)
     for append in appends:
         portion.append(append)
-        weight += sum(len(event.recipients) if isinstance(event, ShardPlanned) else 1 for event in append.events)
-        if weight >= PORTION:
+        recipients += sum(len(event.recipients) for event in append.events if isinstance(event, ShardPlanned))
+        if recipients >= most or len(portion) >= PORTION:
             yield portion
-            portion, weight = [], 0
+            portion, recipients, most = [], 0, PORTION
     if portion:
         yield portion
 

@@ -58,7 +58,7 @@ class ViewQueue:
         """Shards that are durable and not in the view yet. What is not taken at once comes by way of the view."""
         for recorded in planned:
             if isinstance(plan := recorded.event, ShardPlanned):
-                self._offered.append(Waiting(plan.shard_id, plan.lane, plan.channel, recorded.position))
+                self._offered.append(Waiting(plan.shard_id, plan.lane, plan.channel, recorded.position, fresh=plan))
         self._offer.set()
 
     def done(self, waiting: Waiting, fault: Exception | None) -> None:

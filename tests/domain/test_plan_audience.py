@@ -106,7 +106,7 @@ def test_a_shard_says_all_that_its_sending_needs():
 
 
 @pytest.mark.parametrize(
-    ("people", "sizes"), [(0, []), (1, [1]), (500, [500]), (501, [500, 1]), (1250, [500, 500, 250])]
+    ("people", "sizes"), [(0, []), (1, [1]), (500, [100, 400]), (601, [100, 500, 1]), (1250, [100, 500, 500, 150])]
 )
 def test_a_shard_has_500_people_at_the_most(people, sizes):
     shards = plan([told(f"{n:05}") for n in range(people)])
