@@ -181,6 +181,7 @@ def _content(target: Target) -> Any:
 
 
 async def test_nobody_is_lost_where_one_is_forgotten_between_a_plan_and_its_repeat(tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "FIRST_SIZE", 1)
     monkeypatch.setattr(planning, "SHARD_SIZE", 1)
     monkeypatch.setattr(planner, "PORTION", 1)
     async with stores(tmp_path) as s:
