@@ -19,7 +19,7 @@ from domain.rulepacks import Level
 from domain.shards import ShardPlanned
 from domain.warnings import Target
 from domain.whereabouts import Stay
-from infra.engine import planner
+from infra.engine import planner, portions
 
 ADMIN = actor("admin")
 TOKYO = (35.68, 139.77)
@@ -161,11 +161,11 @@ async def test_the_plan_is_that_of_the_releases_position_whatever_comes_after(tm
         await s.catch_up()
         with s.views.reading() as db:
             (trigger,) = s.views.plans.pending(db)
-        one = planner.Planner(s.log, s.views, s.follower, s.clock, s.vault)
-        first = list(one._portions(trigger))
+        one = portions.Portions(s.views, s.vault)
+        first = list(one.of(trigger))
         s.clock.move(timedelta(days=30))  # type: ignore[attr-defined]
 
-        assert list(one._portions(trigger)) == first
+        assert list(one.of(trigger)) == first
         shards = [e for portion in first for append in portion for e in append.events if isinstance(e, ShardPlanned)]
         people = {who for shard in shards for who in shard.recipients}
         assert people == {"officer1", "officer2", "county1", "milan-head", "milan-zh", "milan-it"}
@@ -183,7 +183,7 @@ def _content(target: Target) -> Any:
 async def test_nobody_is_lost_where_one_is_forgotten_between_a_plan_and_its_repeat(tmp_path, monkeypatch):
     monkeypatch.setattr(planning, "FIRST_SIZE", 1)
     monkeypatch.setattr(planning, "SHARD_SIZE", 1)
-    monkeypatch.setattr(planner, "PORTION", 1)
+    monkeypatch.setattr(portions, "PORTION", 1)
     async with stores(tmp_path) as s:
         for who in ("milan-both", "milan-zh"):
             await s.registry.record_stay(ADMIN, who, stay(), stay_id="s1")

@@ -107,7 +107,7 @@ async def test_what_is_under_way_is_stopped_and_followed(tmp_path):
 @pytest.mark.parametrize("cut", range(6))
 async def test_a_plan_that_was_cut_off_is_finished_and_loses_nobody(tmp_path, cut, monkeypatch):
     """Some shards are durable when it ends, and before it is planned again a receipt says that one did not get it."""
-    monkeypatch.setattr("infra.engine.planner.PORTION", 1)
+    monkeypatch.setattr("infra.engine.portions.PORTION", 1)
     async with house(tmp_path) as h:
         wrong = await h.told(Level.RED)
         whole = reached(h, wrong)

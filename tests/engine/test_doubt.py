@@ -14,7 +14,7 @@ from domain.planning import PlanMade
 from domain.rulepacks import Level
 from domain.shards import ChunkIntended, ShardPlanned
 from infra.clock import ManualClock
-from infra.engine import planner
+from infra.engine import planner, portions
 from infra.runtime import Runtime
 
 TOLD = sorted(MILAN | {("milan-head", SMS)})
@@ -92,7 +92,7 @@ async def test_a_release_that_nobody_planned_yet_is_planned_at_the_next_start(tm
 
 
 async def test_a_plan_that_was_cut_off_is_completed_without_doubling(tmp_path, monkeypatch):
-    monkeypatch.setattr(planner, "PORTION", 2)
+    monkeypatch.setattr(portions, "PORTION", 2)
     async with stores(tmp_path) as s:
         warning_id = (await s.desk.draft(actor("officer1"), content(target="milan"))).id
         await s.catch_up()
