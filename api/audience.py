@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 
 from domain import audience, planning
+from domain.content import Target
 from domain.errors import InvalidInput
 from domain.people import Person, Role
 from domain.ports import Vault
-from domain.warnings import Target
 from domain.whereabouts import Stay, opened
 from notifiers.opened import UNREADABLE
 from notifiers.opened import opened as unsealed

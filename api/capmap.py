@@ -19,10 +19,11 @@ from api.cap import Info as CapInfo
 from api.cap.values import format_time
 from domain import audience
 from domain.audience import AnyOf, Audience, Circle, Polygon
+from domain.content import Area, ContactCard, Content, Source, Target, Text
 from domain.errors import InvalidInput, Refused
 from domain.ids import cap_warning_id
 from domain.rulepacks import Level
-from domain.warnings import Area, ContactCard, Content, Source, Status, Target, Text
+from domain.warnings import Status
 from notifiers.render import drill_mark
 
 SENDER = "fenghuo@localhost"

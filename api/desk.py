@@ -14,6 +14,7 @@ from api.reading import help_case, sender
 from domain import answers, cases, relays, shards, warnings
 from domain.answers import Answer
 from domain.cases import Source as CaseSource
+from domain.content import Content, Text
 from domain.errors import NotFound
 from domain.events import Event
 from domain.grants import Action
@@ -23,7 +24,7 @@ from domain.planning import lane_of
 from domain.ports import Append
 from domain.private import Private
 from domain.rulepacks import Lane
-from domain.warnings import Content, Status, Text, WarningState
+from domain.warnings import Status, WarningState
 
 RelayDecision = Callable[[relays.Relay | None], list[Event]]
 

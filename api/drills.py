@@ -17,11 +17,11 @@ from api.commands import Actor, Done, Once
 from api.desk import Desk
 from api.schemas import Command, Id, Strict
 from api.warnings import top_node, visible
+from domain.content import Area, ContactCard, Content, Target, Text
 from domain.errors import Refused
 from domain.grants import Action
 from domain.rulepacks import Level
 from domain.stations import Kind
-from domain.warnings import Area, ContactCard, Content, Target, Text
 from projections.follower import Views
 
 router = APIRouter(prefix="/v1", tags=["drills"])

@@ -21,6 +21,7 @@ from api.commands import Actor
 from api.live_reader import Reader
 from api.services import Services
 from domain import warnings
+from domain.content import Content
 from domain.errors import NotPermitted, UnknownEvent
 from domain.events import Recorded
 from domain.grants import Action, Grant, GrantGiven, GrantRevoked, Token, TokenEnded
@@ -28,7 +29,6 @@ from domain.ids import warning_stream
 from domain.planning import concerned
 from domain.stations import Hierarchy, NodeRegistered
 from domain.warnings import (
-    Content,
     Status,
     WarningCancelled,
     WarningDrafted,

@@ -9,8 +9,8 @@ import msgspec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from api.audience import expression_of
+from domain.content import MAX_TEXT, Area, ContactCard, Content, Source, Target, Text
 from domain.rulepacks import Level
-from domain.warnings import MAX_TEXT, Area, ContactCard, Content, Source, Target, Text
 
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,100}$")]
 Line = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]

@@ -12,10 +12,11 @@ from sqlalchemy import Connection
 
 from api.audience import Asked
 from domain import planning
+from domain.content import Target
 from domain.people import STAFF, Person
 from domain.planning import Told
 from domain.rulepacks import LevelRule
-from domain.warnings import Target, WarningState
+from domain.warnings import WarningState
 from projections.follower import Views
 
 Pages = Iterable[tuple[Sequence[Person], Sequence[Told]]]

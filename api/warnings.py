@@ -23,9 +23,9 @@ from api.schemas import (
 )
 from api.services import Services
 from api.treeview import tree_nodes
+from domain.content import Text
 from domain.errors import InvalidInput, NotFound
 from domain.grants import Action
-from domain.warnings import Text
 
 MAX_CAP = 8 * 1024 * 1024  # bytes
 router = APIRouter(prefix="/v1/warnings", tags=["warnings"])

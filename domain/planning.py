@@ -12,6 +12,7 @@ from datetime import datetime
 
 import msgspec
 
+from domain.content import Target
 from domain.events import Event, topic
 from domain.ids import derived
 from domain.people import STAFF, Channel, Person, Role
@@ -19,7 +20,7 @@ from domain.quiet import WAKING
 from domain.rulepacks import Lane, LevelRule
 from domain.shards import FIRST_SIZE, SHARD_SIZE, Circle, Purpose, ShardPlanned
 from domain.stations import Hierarchy, Kind
-from domain.warnings import Target, WarningState
+from domain.warnings import WarningState
 
 
 @topic("plan.made")

@@ -13,9 +13,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 from babel.dates import format_datetime
 
+from domain.content import Text
 from domain.rulepacks import Lane, Level
 from domain.shards import Circle, Purpose
-from domain.warnings import Status, Text, WarningState
+from domain.warnings import Status, WarningState
 from notifiers import spoken
 from notifiers.channel import LINK, Rendered
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from difflib import SequenceMatcher
 
-from domain.warnings import Text
+from domain.content import Text
 
 MOST_PIECES = 3_000  # above this whole sentences are compared: comparing takes the product of the two lengths
 _WORDS = re.compile(r"[\u2e80-\u9fff\uf900-\uffef]|\w+|\s+|[^\w\s]")

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import Boolean, Column, Connection, Index, Integer, Text, select
 
+from domain.content import Content
 from domain.events import Recorded
 from domain.warnings import (
-    Content,
     Status,
     WarningCancelled,
     WarningDrafted,

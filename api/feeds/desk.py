@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from api.commands import Actor, Commands, Done, Once
 from api.feeds.forms import Entry
 from domain import feeds, warnings
+from domain.content import Content
 from domain.errors import NotFound, NotPermitted
 from domain.events import Event
 from domain.feeds import ACTOR, Feed, FeedState, Taken, Verdict
@@ -18,7 +19,7 @@ from domain.grants import Action
 from domain.ids import feed_stream, warning_stream
 from domain.ports import Append
 from domain.rulepacks import Level
-from domain.warnings import Content, Status, WarningState
+from domain.warnings import Status, WarningState
 
 
 class FeedDesk(Commands):

@@ -23,11 +23,11 @@ from api.cap import Alert, read
 from api.cap.notes import Notes, Refused
 from api.cap.source import decode
 from api.cap.values import format_time
+from domain.content import Area, ContactCard, Content, Source, Target, Text, check_content
 from domain.errors import InvalidInput
 from domain.feeds import MOST_ITEMS, Feed, Form, Found
 from domain.ids import cap_warning_id
 from domain.rulepacks import Level
-from domain.warnings import Area, ContactCard, Content, Source, Target, Text, check_content
 
 LONGEST_TITLE = 300  # characters
 LONGEST_TEXT = 5_000

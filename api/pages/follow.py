@@ -26,9 +26,10 @@ from api.pages.model import Who
 from api.pages.source import content_level, moment_in
 from api.services import Services
 from api.warnings import visible
+from domain.content import MAX_TEXTS, Content, Source, Text
 from domain.errors import FenghuoError, NotPermitted, Refused
 from domain.grants import Action
-from domain.warnings import MAX_TEXTS, Content, Source, Status, Text
+from domain.warnings import Status
 from projections.warnings import state_of
 
 MAX_FORM: Final = 4 * 1024 * 1024

@@ -19,11 +19,11 @@ from api.preview_shapes import Preview
 from api.services import Services
 from api.treeview import tree_nodes
 from api.warnings import top_node
+from domain.content import Area, ContactCard, Content, Target, Text
 from domain.errors import InvalidInput, NotFound
 from domain.grants import Action
 from domain.people import Role
 from domain.rulepacks import Level
-from domain.warnings import Area, ContactCard, Content, Target, Text
 from notifiers.render import text_for
 from projections.unclear import REFERRED
 from projections.warnings import state_of

@@ -10,9 +10,9 @@ import typer
 
 from api import audience as audiences
 from api.audience import Counts
+from domain.content import Target
 from domain.errors import InvalidInput, NotFound
 from domain.grants import Action
-from domain.warnings import Target
 from infra.cli.common import As, DataDir, actor, read_file, with_stores
 from infra.cli.output import AsJson, show
 from infra.stores import Stores

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from domain.content import Text
 from domain.errors import NotFound
 from domain.events import Recorded
 from domain.people import Channel
@@ -17,7 +18,6 @@ from domain.ports import Clock
 from domain.private import Sealed
 from domain.rulepacks import LANES, Lane
 from domain.shards import Circle, Purpose, ShardPlanned
-from domain.warnings import Text
 from infra.engine.follower import Follower
 from infra.engine.setback import Setback
 from notifiers.channel import Rendered

@@ -18,11 +18,11 @@ from typing import Any
 import msgspec
 
 from api.commands import Actor
+from domain.content import Area, ContactCard, Content, Target, Text
 from domain.grants import GrantRole
 from domain.people import Channel, Person, Role
 from domain.rulepacks import Level, standard
 from domain.stations import SUFFIX, Kind, Node, Scope
-from domain.warnings import Area, ContactCard, Content, Target, Text
 from infra.runtime import Runtime
 from infra.stores import Stores
 from notifiers.channel import Notifier

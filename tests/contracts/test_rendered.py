@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
+from domain.content import Area, ContactCard, Content, Target, Text
 from domain.rulepacks import Level
 from domain.shards import Circle, Purpose
-from domain.warnings import Area, ContactCard, Content, Status, Target, Text, WarningState
+from domain.warnings import Status, WarningState
 from notifiers import spoken
 from notifiers.channel import LINK
 from notifiers.render import WORDS, render, text_for

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from domain.content import Area, ContactCard, Content, Target, Text
 from domain.errors import InvalidInput
 from domain.outcomes import Outcome, Reason
 from domain.rulepacks import Level
 from domain.shards import Circle, Purpose
-from domain.warnings import Area, ContactCard, Content, Status, Target, Text, WarningState
+from domain.warnings import Status, WarningState
 from infra.config import Settings, SmsConfig, VoiceConfig, voice_account
 from infra.sandbox.behaviour import Behaviour, Kind
 from infra.sandbox.voice import Callee, SandboxVoice

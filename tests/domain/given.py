@@ -10,18 +10,14 @@ import msgspec
 import pytest
 
 from domain import warnings
+from domain.content import Area, ContactCard, Content, Target, Text
 from domain.errors import FenghuoError
 from domain.events import Event, fold
 from domain.people import Channel, Person, Role
 from domain.rulepacks import Level, RulePack, standard
 from domain.stations import SUFFIX, Hierarchy, Kind, Node, Scope
 from domain.warnings import (
-    Area,
-    ContactCard,
-    Content,
     Release,
-    Target,
-    Text,
     WarningCancelled,
     WarningDrafted,
     WarningExpired,

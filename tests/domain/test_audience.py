@@ -27,10 +27,10 @@ from domain.audience import (
     Subtree,
     Tag,
 )
+from domain.content import Target, check_content
 from domain.errors import InvalidInput
 from domain.people import Person, Role
 from domain.stations import Hierarchy, Kind
-from domain.warnings import Target, check_content
 from domain.whereabouts import Stay
 
 ROME, MILAN, TOKYO, PARIS = (41.9, 12.5), (45.46, 9.19), (35.68, 139.77), (48.86, 2.35)

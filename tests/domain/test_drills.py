@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from domain import cases, planning, warnings
 from domain.cases import Source
+from domain.content import Text
 from domain.errors import FenghuoError, InvalidInput, Refused
 from domain.events import Event, fold
 from domain.people import Role
 from domain.planning import staff_told
 from domain.rulepacks import Lane, Level
 from domain.shards import Purpose
-from domain.warnings import Release, Status, Text, WarningDrafted, WarningState
+from domain.warnings import Release, Status, WarningDrafted, WarningState
 
 DRILL = WarningDrafted(warning_id="w1", content=content(drill=True), drafted_by="author")
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain import planning
+from domain.content import Target
 from domain.people import Channel, Role
 from domain.planning import Told, chased, people_told, staff_told
 from domain.rulepacks import Lane, Level, LevelRule
 from domain.shards import SHARD_SIZE, Circle, Purpose, ShardPlanned
-from domain.warnings import Target
 
 SMS, EMAIL, VOICE = Channel.SMS, Channel.EMAIL, Channel.VOICE
 AT_ONCE = LevelRule(lane=Lane.HIGH, two_person=True, direct=False)

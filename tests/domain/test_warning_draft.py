@@ -9,9 +9,10 @@ import pytest
 from given import CANCELLED, DRAFTED, EXPIRED, NOW, RELEASED, UPDATED, code_of, content, warning
 
 from domain import warnings
+from domain.content import Area, ContactCard, Source, Target, Text
 from domain.errors import InvalidInput, Refused
 from domain.rulepacks import OFFICIAL_REMINDERS
-from domain.warnings import Area, ContactCard, Source, Target, Text, WarningDrafted, WarningRevised
+from domain.warnings import WarningDrafted, WarningRevised
 
 
 def test_a_draft_is_one_event_with_its_author():

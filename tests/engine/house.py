@@ -22,6 +22,7 @@ import msgspec
 from eventsourcing.persistence import StoredEvent
 
 from api.commands import Actor
+from domain.content import Area, ContactCard, Content, Target, Text
 from domain.events import Event, Recorded
 from domain.grants import GrantRole
 from domain.outcomes import Outcome, Reason, Row
@@ -29,7 +30,6 @@ from domain.people import Channel, Person, Role
 from domain.rulepacks import Level, standard
 from domain.shards import ChunkRecorded, Purpose, ShardPlanned
 from domain.stations import SUFFIX, Kind, Node, Scope
-from domain.warnings import Area, ContactCard, Content, Target, Text
 from infra.clock import ManualClock
 from infra.config import DatabaseConfig
 from infra.copying import copy, copy_master_key

@@ -11,13 +11,13 @@ from house import EMAIL, MILAN, NOW, SMS, STAFF, WEBPUSH, House, actor, house, s
 from api.audience import Counts, count
 from domain import planning
 from domain.audience import AllOf, AnyOf, Audience, Circle, Country, Enterprise, HasRole, Itinerary, NotIn, Subtree, Tag
+from domain.content import Target
 from domain.errors import NotPermitted, Refused, Unreachable
 from domain.people import Role
 from domain.planning import PlanMade
 from domain.relays import RelayOpened
 from domain.rulepacks import Level
 from domain.shards import ShardPlanned
-from domain.warnings import Target
 from domain.whereabouts import Stay
 from infra.engine import planner, portions
 

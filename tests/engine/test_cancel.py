@@ -9,12 +9,12 @@ import pytest
 from house import EMAIL, MILAN, OTHERS, PEOPLE, SMS, STAFF, WEBPUSH, actor, house, personal
 
 from domain.answers import Answer, AnswerReceived
+from domain.content import Text
 from domain.outcomes import Outcome, Reason, Row
 from domain.people import Person
 from domain.planning import PlanMade
 from domain.rulepacks import Level
 from domain.shards import ChunkIntended, Purpose, ShardStopped
-from domain.warnings import Text
 
 
 async def cancel(h, warning_id, **more):

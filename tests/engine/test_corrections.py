@@ -8,13 +8,13 @@ import msgspec
 import pytest
 from house import EMAIL, MILAN, OTHERS, SMS, STAFF, WEBPUSH, actor, content, house, stores
 
+from domain.content import Target
 from domain.errors import FenghuoError
 from domain.outcomes import Outcome, Reason, Row
 from domain.planning import PlanMade
 from domain.relays import RelayOpened
 from domain.rulepacks import Level
 from domain.shards import Purpose, ShardPlanned, ShardStopped
-from domain.warnings import Target
 from infra.engine.planner import Planner
 
 

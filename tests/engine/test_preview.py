@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.preview import preview
+from domain.content import Target, Text
 from domain.errors import NotFound, Refused
 from domain.planning import PlanMade
 from domain.rulepacks import Level
 from domain.shards import Purpose, ShardPlanned
-from domain.warnings import Target, Text
 from notifiers.links import Links
 from notifiers.prices import Prices
 from notifiers.segments import segments

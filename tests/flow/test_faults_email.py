@@ -17,11 +17,12 @@ from typing import Any
 
 import pytest
 
+from domain.content import Text
 from domain.errors import InvalidInput
 from domain.outcomes import Outcome, Reason
 from domain.people import Channel, Person, Role
 from domain.rulepacks import Level
-from domain.warnings import Text, WarningDrafted
+from domain.warnings import WarningDrafted
 from infra.sandbox.smtp import SandboxSmtp
 from notifiers.email import EmailNotifier, EmailSettings
 from tests.contracts.authority import Authority
