@@ -81,6 +81,7 @@ class DeadWatch:
     def __init__(self, config: KafkaConfig) -> None:
         self._config = config
         self._letters: dict[str, Letter | None] = {}
+        self._fault = ""  # the one that was said last: brokers may be away for long
         self.loaded = asyncio.Event()
 
     def holds(self, due: Due) -> bool:
@@ -93,7 +94,9 @@ class DeadWatch:
             try:
                 await self._follow()
             except FenghuoError as error:
-                _log.error("dead_letters_unread", code=error.code, said=str(error))
+                if error.code != self._fault:
+                    _log.error("dead_letters_unread", code=error.code, said=str(error))
+                self._fault = error.code
             await asyncio.sleep(AGAIN_S)
 
     async def _follow(self) -> None:
@@ -107,10 +110,14 @@ class DeadWatch:
                 await reading.seek_to_beginning(*parts)
                 while True:
                     if all([await reading.position(part) >= ends[part] for part in parts]):
-                        self.loaded.set()
+                        self._read()
                     for records in (await reading.getmany(timeout_ms=500)).values():
                         for record in records:
                             _take(self._letters, record)
+
+    def _read(self) -> None:
+        self._fault = ""
+        self.loaded.set()
 
 
 def _take(found: dict[str, Letter | None], record: Any) -> None:
