@@ -47,7 +47,9 @@ class _Folded(msgspec.Struct):
 class _Pending:
     __slots__ = ("done", "recorded", "size", "stored")
 
-    def __init__(self, recorded: list[Recorded], stored: list[StoredEvent], done: asyncio.Future[list[int]]) -> None:
+    def __init__(
+        self, recorded: list[Recorded], stored: list[StoredEvent], done: asyncio.Future[list[Recorded]]
+    ) -> None:
         self.recorded = recorded
         self.stored = stored
         self.size = sum(len(s.state) for s in stored)
@@ -75,6 +77,7 @@ class EventLog:
         self._store: EventStore[str] = EventStore(mapper=mapper, recorder=recorder)  # type: ignore[arg-type]
         self._repository: Repository[str] = Repository(self._store)
         self._waiting: list[_Pending] = []
+        self._tail: list[Recorded] = []  # what was written last: who follows the log need not read it again
         self._wake = asyncio.Event()
         self._grown = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
@@ -135,9 +138,9 @@ class EventLog:
         self._wake.set()
         # A caller that goes away does not take back what it asked for: the write goes on.
         with span("log.append", events=len(recorded), correlation_id=origin.correlation_id):
-            positions = await asyncio.shield(pending.done)
-        self.appended(len(positions), time.perf_counter() - began)
-        return [msgspec.structs.replace(r, position=p) for r, p in zip(recorded, positions, strict=True)]
+            written = await asyncio.shield(pending.done)
+        self.appended(len(written), time.perf_counter() - began)
+        return written
 
     async def execute(
         self,
@@ -172,14 +175,19 @@ class EventLog:
                 outcomes = await loop.run_in_executor(self._write_thread, self._insert, batch)
             except Exception as error:  # a fault of the writer itself must reach every caller, and the writer goes on
                 outcomes = [error] * len(batch)
+            self._tail = []
             for pending, outcome in zip(batch, outcomes, strict=True):
-                if pending.done.done():
-                    continue
                 if isinstance(outcome, BaseException):
-                    pending.done.set_exception(outcome)
-                    pending.done.exception()  # the caller may be gone; that is no unhandled error
-                else:
-                    pending.done.set_result(outcome)
+                    if not pending.done.done():
+                        pending.done.set_exception(outcome)
+                        pending.done.exception()  # the caller may be gone; that is no unhandled error
+                    continue
+                written = [
+                    msgspec.structs.replace(r, position=p) for r, p in zip(pending.recorded, outcome, strict=True)
+                ]
+                self._tail += written
+                if not pending.done.done():
+                    pending.done.set_result(written)
             self._notify()
 
     def _take(self) -> list[_Pending]:
@@ -308,12 +316,18 @@ class EventLog:
     async def follow(self, after: int) -> AsyncIterator[list[Recorded]]:
         while True:
             growth = self.growth()
-            batch = await self.read(after, BATCH_EVENTS)
+            batch = self._next(after) or await self.read(after, BATCH_EVENTS)
             if batch:
                 after = batch[-1].position
                 yield batch
             else:
                 await growth.wait()
+
+    def _next(self, after: int) -> list[Recorded]:
+        """What was written last, where it is all that follows position `after`; else nothing."""
+        tail = self._tail
+        follows = bool(tail) and tail[0].position == after + 1 and tail[-1].position == after + len(tail)
+        return list(tail) if follows else []
 
 
 class Growth:

@@ -12,12 +12,13 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, MutableMapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, MutableMapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import uvicorn
+from eventsourcing.persistence import StoredEvent
 
 from api.live_hub import frame
 from api.registry import digest_of
@@ -86,15 +87,27 @@ async def _bare_round(readers: asyncio.StreamReader, bare: Bare, body: bytes) ->
 async def _our_round(readers: asyncio.StreamReader, live: Serving) -> float:
     stores = live.stores
     warning_id = await drafted(stores)
-    durable = asyncio.create_task(_grown(stores))
-    await asyncio.sleep(0)  # it waits by now
-    await stores.desk.release(SECOND, warning_id)
-    return _since(await durable, await readers.readline())
+    with _durable(stores) as at:
+        await stores.desk.release(SECOND, warning_id)
+        return _since(at[0], await readers.readline())
 
 
-async def _grown(stores: Stores) -> int:
-    await stores.log.growth().wait()
-    return time.monotonic_ns()
+@contextmanager
+def _durable(stores: Stores) -> Iterator[list[int]]:
+    """The moments at which the recorder has committed something, as the thread that writes sees them."""
+    at: list[int] = []
+    insert = stores.log.recorder.insert_events
+
+    def timed(events: Sequence[StoredEvent]) -> Any:
+        positions = insert(events)
+        at.append(time.monotonic_ns())
+        return positions
+
+    stores.log.recorder.insert_events = timed  # type: ignore[method-assign]
+    try:
+        yield at
+    finally:
+        stores.log.recorder.insert_events = insert  # type: ignore[method-assign]
 
 
 def _since(began: int, line: bytes) -> float:

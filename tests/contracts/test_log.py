@@ -258,6 +258,35 @@ async def test_following_gives_what_is_there_and_wakes_for_what_comes(log):
     await follow.aclose()
 
 
+async def test_what_was_written_here_is_followed_without_being_read(log, monkeypatch):
+    await log.append([to("a", "1"), to("b", "2")], ORIGIN)
+    follow = log.follow(2)
+    waiting = asyncio.create_task(anext(follow))
+    await asyncio.sleep(0)
+    monkeypatch.setattr(log, "read_now", lambda after, limit: [])
+    async with asyncio.timeout(30):
+        written = await log.append([to("c", "3"), to("d", "4")], ORIGIN)
+        assert await waiting == written
+        assert [r.position for r in written] == [3, 4]
+    await follow.aclose()
+
+
+async def test_who_is_behind_reads_what_it_missed_and_nothing_twice(log):
+    for n in range(1, 6):
+        await log.append([to(f"s{n}", str(n))], ORIGIN)
+    follow, found = log.follow(2), []
+    async with asyncio.timeout(30):
+        while len(found) < 3:
+            found += await anext(follow)
+        waiting = asyncio.create_task(anext(follow))
+        with pytest.raises(VersionConflict):
+            await log.append([to("s1", "taken")], ORIGIN)
+        await log.append([to("s6", "6")], ORIGIN)
+        found += await waiting
+    assert [(r.position, word(r.event)) for r in found] == [(n, str(n)) for n in range(3, 7)]
+    await follow.aclose()
+
+
 async def test_an_append_of_the_own_process_wakes_at_once(log):
     growth = log.growth()
     began = asyncio.get_running_loop().time()
