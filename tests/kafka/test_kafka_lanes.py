@@ -213,10 +213,10 @@ def broken(f: Fleet, member: Member, shard_id: str, fault: Exception) -> list[st
     """Makes a worker fail at one shard while the list that it returns is not cleared."""
     real, failing = member.worker.drive, [shard_id]
 
-    async def drive(driven: str, *, stale: bool = False) -> None:
+    async def drive(driven: str, **more: Any) -> None:
         if driven in failing:
             raise fault
-        await real(driven, stale=stale)
+        await real(driven, **more)
 
     member.worker.drive = drive  # type: ignore[method-assign]
     return failing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -81,9 +82,9 @@ def _counted(member: Member) -> list[str]:
     """The shards that a worker tries from here on, in their order."""
     real, tried = member.worker.drive, []
 
-    async def drive(shard_id: str, *, stale: bool = False) -> None:
+    async def drive(shard_id: str, **more: Any) -> None:
         tried.append(shard_id)
-        await real(shard_id, stale=stale)
+        await real(shard_id, **more)
 
     member.worker.drive = drive  # type: ignore[method-assign]
     return tried
