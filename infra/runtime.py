@@ -107,7 +107,7 @@ class Runtime:
                 "feed": FeedRelay(stores.log, kafka, self.left).run,
                 "kafka-watch": self.kafka_watch.run,
             }
-        self._head_start = HeadStart()
+        self._head_start = HeadStart(sends=role.sends)
         stores.desk.releasing = self._head_start.expect
         self.worker = Worker(
             log=stores.log,

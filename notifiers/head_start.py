@@ -19,10 +19,11 @@ FIRST_S = 0.2  # from the first part of a plan to the first message, at most
 
 
 class HeadStart:
-    """Of one process, shared by its planner and its worker."""
+    """Of one process, shared by its planner and its worker. `sends`: it has a worker."""
 
-    def __init__(self, longest_s: float = HEAD_START_S) -> None:
+    def __init__(self, longest_s: float = HEAD_START_S, *, sends: bool = True) -> None:
         self._longest_s = longest_s
+        self._sends = sends
         self._running = 0
         self._until = 0.0
         self._coming = 0.0  # until when a plan of the extreme lane is waited for
@@ -59,7 +60,9 @@ class HeadStart:
             self._sent = asyncio.Event()
 
     async def sent(self) -> None:
-        """Returns once messages of the extreme lane go out, or after a moment: others may wait for something."""
+        """Returns once messages of the extreme lane go out here, or after a moment: they may wait for something."""
+        if not self._sends:
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIRST_S):
                 await self._sent.wait()

@@ -89,6 +89,11 @@ async def test_and_for_a_moment_alone_where_there_is_none(monkeypatch) -> None:
     await HeadStart().sent()
 
 
+async def test_nobody_waits_for_messages_where_no_worker_is(monkeypatch) -> None:
+    monkeypatch.setattr("notifiers.head_start.FIRST_S", 3600)
+    await HeadStart(sends=False).sent()
+
+
 @pytest.mark.parametrize(("level", "held"), [(Level.RED, True), (Level.BLUE, False)])
 async def test_a_release_of_the_extreme_lane_says_so_and_no_other(tmp_path, level: Level, held: bool) -> None:
     async with house(tmp_path) as h:
