@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -138,13 +137,16 @@ async def test_a_silent_station_is_escalated_once_a_step(tmp_path: Path, jump: t
 
 
 async def in_time(town: Town, condition: Callable[[], Any], seconds: int, step: int = 1) -> None:
-    """Lets time pass little by little until it holds; it must within so many seconds, or nearly."""
+    """Lets time pass little by little until it holds; it must within so many seconds, or nearly.
+
+    Then the clock stands: a slow machine may take its time, and what waits for a later moment waits for ever.
+    """
     for _ in range(2 * seconds // step + 2):
         if condition():
             return
         town.clock.move(timedelta(seconds=step))
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"not within {seconds} s and as much again")
+        await town.quiet()
+    await town.until(condition, f"what comes within {seconds} s and as much again")
 
 
 def steps(town: Town) -> list[str]:
