@@ -108,7 +108,7 @@ class Planner:
 
     async def plan(self, trigger: dict[str, Any]) -> None:
         """Plans one trigger to its end; planning it again changes nothing."""
-        rule_pack_id, lane, corrected = await asyncio.to_thread(self._asked, trigger)
+        rule_pack_id, lane, corrected = await asyncio.to_thread(self._terms, trigger)
         origin = Origin(
             actor="system:planner",
             correlation_id=trigger["correlation_id"],
@@ -148,7 +148,7 @@ class Planner:
             as_of=made.as_of,
         )
 
-    def _asked(self, trigger: dict[str, Any]) -> tuple[str | None, Lane, str | None]:
+    def _terms(self, trigger: dict[str, Any]) -> tuple[str | None, Lane, str | None]:
         """(the rules of a release, the lane in which they have it sent, the warning whose words it corrects).
 
         Who has the words that are corrected must be known before they are told.

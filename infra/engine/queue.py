@@ -28,6 +28,8 @@ from notifiers.worker import Waiting
 from projections.follower import Views
 from projections.warnings import state_of
 
+OFFERED = 500  # shards, with their recipients, that wait here to be taken: brokers may be away for long
+
 
 class ViewQueue:
     """The worker's queue on the shards view. A lease is an event of the shard, so two workers never share one.
@@ -51,7 +53,7 @@ class ViewQueue:
         self._clock = clock
         self._setback = Setback(clock, recorded)
         self._seen = -1
-        self._offered: deque[Waiting] = deque()
+        self._offered: deque[Waiting] = deque(maxlen=OFFERED)
         self._offer = asyncio.Event()
 
     def offer(self, planned: Sequence[Recorded]) -> None:

@@ -324,9 +324,11 @@ class EventLog:
                 await growth.wait()
 
     def _next(self, after: int) -> list[Recorded]:
-        """What was written last, where it is all that follows position `after`; else nothing."""
+        """What was written last, where it is all that follows position `after` and no more than is read at once."""
         tail = self._tail
-        follows = bool(tail) and tail[0].position == after + 1 and tail[-1].position == after + len(tail)
+        if not 0 < len(tail) <= BATCH_EVENTS:
+            return []
+        follows = tail[0].position == after + 1 and tail[-1].position == after + len(tail)
         return list(tail) if follows else []
 
 

@@ -15,7 +15,7 @@ from log_rig import BACKENDS, NOW, ORIGIN, Holding, backend, opened, said, to, w
 from domain.errors import Unreachable, VersionConflict
 from domain.events import Metadata
 from domain.ports import Origin
-from infra.log.store import EventLog
+from infra.log.store import BATCH_EVENTS, EventLog
 
 
 @pytest.fixture(params=BACKENDS)
@@ -284,6 +284,18 @@ async def test_who_is_behind_reads_what_it_missed_and_nothing_twice(log):
         await log.append([to("s6", "6")], ORIGIN)
         found += await waiting
     assert [(r.position, word(r.event)) for r in found] == [(n, str(n)) for n in range(3, 7)]
+    await follow.aclose()
+
+
+async def test_a_large_append_is_followed_in_batches(log):
+    follow, sizes = log.follow(0), []
+    waiting = asyncio.create_task(anext(follow))
+    await asyncio.sleep(0)
+    await log.append([to("a", *map(str, range(BATCH_EVENTS + 1)))], ORIGIN)
+    async with asyncio.timeout(30):
+        sizes.append(len(await waiting))
+        sizes.append(len(await anext(follow)))
+    assert sizes == [BATCH_EVENTS, 1]
     await follow.aclose()
 
 

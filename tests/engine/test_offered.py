@@ -12,7 +12,8 @@ from domain import shards
 from domain.ids import shard_stream
 from domain.ports import Append, Origin
 from domain.rulepacks import Level
-from domain.shards import ShardLeased
+from domain.shards import ShardLeased, ShardPlanned
+from infra.engine.queue import OFFERED, ViewQueue
 from notifiers.worker import LEASE_S
 
 ORIGIN = Origin(actor="system:test", correlation_id="offered")
@@ -32,6 +33,19 @@ async def test_a_shard_goes_out_without_being_read(tmp_path, monkeypatch):
         await h.quiet()
         assert h.sent() == h.planned(warning_id)
         assert not {shard_stream(shard_id) for shard_id in h.shards(warning_id)} & set(read)
+
+
+async def test_offers_that_nobody_takes_do_not_pile_up(tmp_path):
+    async with house(tmp_path) as h:
+        warning_id = await h.release(Level.RED, target="milan")
+        await h.quiet()
+        queue = ViewQueue(h.stores.views, h.stores.follower, h.clock)
+        planned = h.recorded(ShardPlanned)
+        for _ in range(OFFERED):
+            queue.offer(planned)
+        taken = queue.take(h.clock.now(), "one", 1)
+        assert len(taken) == OFFERED
+        assert {found.shard_id for found in taken} == set(h.shards(warning_id))
 
 
 @pytest.mark.parametrize("since", ["leased", "stopped"])
