@@ -142,28 +142,30 @@ class FileVault:
     def _known_key(self, key_id: str, *, create: bool) -> AESGCM | None:
         if key_id in self._keys:
             return self._keys[key_id]
-        self._learn([key_id])
-        if create and key_id not in self._keys:
+        learned = self._learn([key_id])
+        if create and not learned:
             self._rows.add([(key_id, self._wrap(key_id, self._random(32)))])
-            self._learn([key_id])
-        return self._keys.get(key_id)
+            learned = self._learn([key_id])
+        return learned.get(key_id)
 
     def _known_keys(self, key_ids: set[str]) -> dict[str, AESGCM | None]:
         """Of many at once, also of more than are kept. None: destroyed; what was never made is left out."""
         found = {key_id: self._keys[key_id] for key_id in key_ids if key_id in self._keys}
         missing = sorted(key_ids - found.keys())
         for start in range(0, len(missing), PORTION):
-            portion = missing[start : start + PORTION]
-            self._learn(portion)
-            found |= {key_id: self._keys[key_id] for key_id in portion if key_id in self._keys}
+            found |= self._learn(missing[start : start + PORTION])
         return found
 
-    def _learn(self, key_ids: Sequence[str]) -> None:
-        """Reads keys that are not known here yet."""
-        for key_id, wrapped in self._rows.wrapped(key_ids).items():
-            if len(self._keys) >= CACHED_KEYS:
-                self._keys.clear()
-            self._keys[key_id] = None if wrapped is None else AESGCM(self._unwrap(key_id, wrapped))
+    def _learn(self, key_ids: Sequence[str]) -> dict[str, AESGCM | None]:
+        """Reads keys that are not known here yet, and keeps them for a while."""
+        learned = {
+            key_id: None if wrapped is None else AESGCM(self._unwrap(key_id, wrapped))
+            for key_id, wrapped in self._rows.wrapped(key_ids).items()
+        }
+        if len(self._keys) + len(learned) > CACHED_KEYS:
+            self._keys.clear()
+        self._keys |= learned
+        return learned
 
     def _wrap(self, name: str, secret: bytes) -> bytes:
         nonce = self._random(NONCE)

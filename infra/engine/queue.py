@@ -114,10 +114,11 @@ class ViewTexts:
         if row is None:
             raise NotFound("warning.unknown", f"Warning {plan.warning_id} is not in the views.")
         key = (plan.warning_id, row["version"], plan.purpose, plan.circle, plan.language, plan.lane)
-        if key not in self._kept:
+        words = self._kept.get(key)  # another thread may empty what is kept
+        if words is None:
             if len(self._kept) > 500:
                 self._kept.clear()
-            self._kept[key] = render(
+            words = self._kept[key] = render(
                 state_of(row),
                 purpose=plan.purpose,
                 circle=plan.circle,
@@ -127,7 +128,7 @@ class ViewTexts:
                 cancel_texts=msgspec.convert(row["cancel_texts"] or [], tuple[Text, ...]),
                 cancel_reason=row["cancel_reason"] or "",
             )
-        return self._kept[key]
+        return words
 
 
 class ViewContacts:

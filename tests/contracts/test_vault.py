@@ -76,6 +76,18 @@ def test_sealing_the_same_twice_gives_two_boxes(vault):
     assert len(boxes) == 10
 
 
+@pytest.mark.parametrize("kept", [1, 7, 10])
+def test_every_box_opens_however_few_keys_are_kept(vault, monkeypatch, kept):
+    monkeypatch.setattr("infra.vault.CACHED_KEYS", kept)
+    monkeypatch.setattr("infra.vault.PORTION", 6)
+    people = [f"person-{n:02d}" for n in range(20)]
+    boxes = [vault.seal(who, f"{who}/1", FIELDS) for who in people]
+
+    for some in (boxes[:3], boxes, boxes[5:]):  # kept keys are dropped at another place each time
+        assert vault.open_all(some) == [FIELDS] * len(some)
+    assert [vault.open(box) for box in boxes] == [FIELDS] * len(boxes)
+
+
 @pytest.mark.parametrize("change", [{"bound_to": "person-ann/2"}, {"bound_to": "person-bob/1"}, {"key_id": "bob"}])
 def test_a_box_does_not_open_in_another_place_or_for_another_person(vault, change):
     vault.prepare(["bob"])
