@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
 
 from domain.events import Recorded
+from domain.outcomes import Row
 from domain.rulepacks import LANES
 from domain.shards import ChunkIntended, ChunkRecorded, ShardHeld, ShardLeased, ShardPlanned, ShardStopped
-from projections.projection import Bulk
+from projections.projection import Bulk, add
 
 PLANNED = "planned"
 STOPPED = "stopped"
+BEFORE = {
+    "outcome": PLANNED,
+    "reason": "",
+    "attempt": 0,
+    "provider_ref": "",
+    "receipt_ref": None,
+    "provider": "",
+    "retry_at": None,
+    "doubt": 0,
+}
+"""What is said of a delivery that nothing was done about yet."""
+WORDS = attrgetter("outcome", "reason", "attempt", "provider", "retry_at")
+"""What several deliveries may have in common that an event speaks of."""
 SHARD_EVENTS = (ShardLeased, ChunkIntended, ChunkRecorded, ShardHeld, ShardStopped)
 
 
@@ -40,24 +56,8 @@ def shard_row(event: ShardPlanned, position: int) -> dict[str, Any]:
 
 
 def delivery_rows(event: ShardPlanned, position: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "shard_id": event.shard_id,
-            "idx": i,
-            "warning_id": event.warning_id,
-            "person_id": person_id,
-            "outcome": PLANNED,
-            "reason": "",
-            "attempt": 0,
-            "provider_ref": "",
-            "receipt_ref": None,
-            "provider": "",
-            "retry_at": None,
-            "doubt": 0,
-            "position": position,
-        }
-        for i, person_id in enumerate(event.recipients)
-    ]
+    about = {"shard_id": event.shard_id, "warning_id": event.warning_id, "position": position, **BEFORE}
+    return [{**about, "idx": i, "person_id": person_id} for i, person_id in enumerate(event.recipients)]
 
 
 def evolve_shard(row: dict[str, Any], r: Recorded) -> None:
@@ -77,7 +77,7 @@ def evolve_shard(row: dict[str, Any], r: Recorded) -> None:
             row.update(status=STOPPED, next_due=None)
 
 
-def recorded_values(shard_id: str, o: Any, position: int) -> dict[str, Any]:
+def recorded_values(shard_id: str, o: Row, position: int) -> dict[str, Any]:
     return {
         "b_shard": shard_id,
         "b_idx": o.index,
@@ -91,7 +91,7 @@ def recorded_values(shard_id: str, o: Any, position: int) -> dict[str, Any]:
     }
 
 
-def receipt_values(shard_id: str, o: Any, position: int) -> dict[str, Any]:
+def receipt_values(shard_id: str, o: Row, position: int) -> dict[str, Any]:
     return {
         "b_shard": shard_id,
         "b_idx": o.index,
@@ -104,10 +104,16 @@ def receipt_values(shard_id: str, o: Any, position: int) -> dict[str, Any]:
     }
 
 
-def run_in_order(db: Connection, updates: list[tuple[Bulk, dict[str, Any]]]) -> None:
-    """Runs updates in their order, in as few statements as the order allows."""
-    start = 0
-    for at in range(1, len(updates) + 1):
-        if at == len(updates) or updates[at][0] is not updates[start][0]:
-            updates[start][0].run(db, [values for _, values in updates[start:at]])
-            start = at
+class Waiting:
+    """Rows of few recipients each, from several events: written together, new ones first, updates in their order."""
+
+    def __init__(self, db: Connection, table: Table) -> None:
+        self.db, self._table = db, table
+        self.new: list[dict[str, Any]] = []
+        self.updates: list[tuple[Bulk, dict[str, Any]]] = []
+
+    def write(self) -> None:
+        add(self.db, self._table, self.new)
+        for bulk, several in groupby(self.updates, itemgetter(0)):
+            bulk.run(self.db, [values for _, values in several])
+        self.new, self.updates = [], []

@@ -1,0 +1,99 @@
+"""Statements over people that go to the database as one parameter, and are taken apart there.
+
+What one event says of hundreds of people is one statement: their rows are made by the database, and the interpreter is
+free for others meanwhile. Row by row, most of the time goes into making parameters and into taking turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Delete,
+    Dialect,
+    FromClause,
+    Insert,
+    Integer,
+    Select,
+    Text,
+    Update,
+    bindparam,
+    cast,
+    column,
+    func,
+    select,
+)
+from sqlalchemy.dialects.postgresql import JSON
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from domain.outcomes import Row
+
+NUL = b"\\u0000"
+Statement = Insert | Update | Delete | Select[Any]
+
+
+class Listed:
+    """A statement over texts with a number each; both are columns (`at`, `text`) of what `make` is given.
+
+    Compiled once for each kind of database; its other parameters are given by name, as SQLAlchemy takes them.
+    """
+
+    def __init__(self, make: Callable[[FromClause], Statement]) -> None:
+        self._make = make
+        self._compiled: dict[str, _Compiled] = {}
+
+    def run(self, db: Connection, texts: Mapping[int, str], **values: Any) -> CursorResult[Any]:
+        made = self._compiled.get(db.dialect.name)
+        if made is None:
+            made = self._compiled[db.dialect.name] = _Compiled(self._make(_each(db.dialect)), db.dialect)
+        body = msgspec.json.encode(texts)
+        if NUL in body and db.dialect.name == "postgresql":  # which this server cannot hold: see postgres.py
+            body = msgspec.json.encode({at: text.replace("\x00", "\ufffd") for at, text in texts.items()})
+        return db.exec_driver_sql(made.sql, made.parameters({**values, "listed": body.decode()}))
+
+
+class _Compiled:
+    def __init__(self, statement: Statement, dialect: Dialect) -> None:
+        compiled = statement.compile(dialect=dialect)
+        assert isinstance(compiled, SQLCompiler)
+        self.sql = str(compiled)
+        self._constants = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
+        self._converters = {
+            name: convert
+            for name, bind in compiled.binds.items()
+            if (convert := bind.type.dialect_impl(dialect).bind_processor(dialect)) is not None
+        }
+        self._order = compiled.positiontup
+
+    def parameters(self, values: dict[str, Any]) -> Any:
+        bound = {**self._constants, **values}
+        for name, convert in self._converters.items():
+            bound[name] = convert(bound[name])
+        return bound if self._order is None else tuple(bound[name] for name in self._order)
+
+
+def _each(dialect: Dialect) -> FromClause:
+    """The texts as a table. No offset is there so that the database takes them apart once, before all else."""
+    body: Any = bindparam("listed", type_=Text)
+    if dialect.name == "postgresql":
+        each = func.json_each_text(cast(body, JSON)).table_valued(column("key", Text), column("value", Text))
+    else:
+        each = func.json_each(body).table_valued(column("key", Text), column("value", Text))
+    return select(cast(each.c.key, Integer).label("at"), each.c.value.label("text")).offset(0).subquery()
+
+
+def alike(rows: Iterable[Row], key: Callable[[Row], Any]) -> Iterator[tuple[Any, list[Row]]]:
+    """Rows of a ledger with the same key together; of one recipient's, if there were several, each in its turn."""
+    groups: dict[Any, list[Row]] = {}
+    seen: set[int] = set()
+    for row in rows:
+        if row.index in seen:
+            yield from groups.items()
+            groups, seen = {}, set()
+        seen.add(row.index)
+        groups.setdefault(key(row), []).append(row)
+    yield from groups.items()
