@@ -7,23 +7,23 @@ plan as of a position is the same whenever it is made. A changed contact is a ne
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import (
     Column,
     Connection,
+    FromClause,
     Index,
+    Insert,
     Integer,
     Text,
     and_,
     bindparam,
-    column,
     delete,
     func,
     or_,
     select,
-    table,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -32,11 +32,13 @@ from domain.outcomes import Outcome
 from domain.people import Channel, ContactChanged
 from domain.reach import ReachTestOrdered, is_dead
 from domain.shards import ChunkRecorded, Purpose, ReceiptsRecorded, ShardPlanned
+from projections.listed import Listed, alike
 from projections.projection import Bulk, Json, Projection, Utc, add, rows_by_key, upsert
 
 FEW = 2_000  # persons up to which their outages are asked for by name; for more all are read
 FACTS = ("delivered_at", "accepted_at", "refused_at", "reason", "tested_at")
 Point = tuple[str, Channel]
+INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class ContactPoints(Projection):
@@ -89,14 +91,18 @@ class ContactPoints(Projection):
         )
         of_person = self.points.c.person_id == bindparam("b_person")
         self._forget = Bulk(delete(self.points).where(of_person), key=["b_person"])
-        self._learn = {"sqlite": self._merged(sqlite.insert), "postgresql": self._merged(postgresql.insert)}
+        self._learn = {name: Listed(partial(self._learned, insert)) for name, insert in INSERTS.items()}
 
-    def _merged(self, insert: Any) -> Bulk:
-        """Writes what is new of a point and leaves the rest. Times come as text: one event has one for all its rows."""
-        statement = insert(table(self.points.name, *(column(c.name, Text()) for c in self.points.c)))
-        kept = {name: func.coalesce(statement.excluded[name], self.points.c[name]) for name in FACTS}
-        key = ["person_id", "channel"]
-        return Bulk(statement.on_conflict_do_update(index_elements=key, set_=kept), self.points.c.keys(), key=key)
+    def _learned(self, insert: Any, each: FromClause) -> Insert:
+        """Writes what is new of everybody's point, and leaves the rest."""
+        p = self.points
+        facts = {name: bindparam(name, type_=p.c[name].type) for name in FACTS}
+        values = {"person_id": each.c.text, "channel": bindparam("channel", type_=Text), **facts}
+        people = select(*values.values()).where(each.c.text.is_not(None))  # SQLite wants some condition before ON
+        statement = insert(p).from_select(list(values), people)
+        kept = {name: func.coalesce(statement.excluded[name], p.c[name]) for name in FACTS}
+        learned: Insert = statement.on_conflict_do_update(index_elements=["person_id", "channel"], set_=kept)
+        return learned
 
     def apply(self, events: Sequence[Recorded], db: Connection) -> None:
         if any(isinstance(r.event, _RELEVANT) for r in events):
@@ -137,21 +143,15 @@ class ContactPoints(Projection):
 
 
 _RELEVANT = (ShardPlanned, ChunkRecorded, ReceiptsRecorded, ContactChanged, ReachTestOrdered)
-_NOTHING: dict[str, Any] = dict.fromkeys(("person_id", "channel", *FACTS))
-_text, _dialect = Utc(), sqlite.dialect()
-
-
-def _moment(at: datetime) -> str | None:
-    """A moment as it stands in a column: the same text on every database."""
-    return _text.process_bind_param(at, _dialect)
+_NOTHING: dict[str, Any] = dict.fromkeys(FACTS)
 
 
 class _Batch:
-    """What a batch of events teaches of contact points: gathered by point, written at its end."""
+    """What a batch of events teaches of contact points. What last happened to them is written at each event; when they
+    failed and worked again is gathered, and written at the end."""
 
     def __init__(self, view: ContactPoints, db: Connection, events: Sequence[Recorded]) -> None:
         self.view, self.db = view, db
-        self.facts: dict[str, dict[str, dict[str, Any]]] = {}  # by person, by channel
         self.shards: dict[str, tuple[str, list[str], int]] = {}
         self.new_shards: list[dict[str, Any]] = []
         self.tests: list[dict[str, Any]] = []
@@ -212,7 +212,6 @@ class _Batch:
                 self._outcomes(event, r)
             case ContactChanged(person_id=person_id):
                 self.forgotten.add(person_id)
-                self.facts.pop(person_id, None)
                 self.changes[person_id] = self.changed[person_id] = r.position
                 for key in [key for key in self.open if key[0] == person_id]:
                     self._works(key, r.position)
@@ -242,37 +241,36 @@ class _Batch:
             }
         )
         if event.purpose is Purpose.TEST:
-            at = _moment(r.metadata.recorded_at)
-            for person_id in recipients:
-                self._fact(person_id, event.channel.value)["tested_at"] = at
+            self._learn(event.channel.value, dict(enumerate(recipients)), tested_at=r.metadata.recorded_at)
 
     def _outcomes(self, event: ChunkRecorded | ReceiptsRecorded, r: Recorded) -> None:
         if event.shard_id not in self.shards:
             return
         channel, recipients, planned = self.shards[event.shard_id]
-        at = _moment(r.metadata.recorded_at)
-        for row in event.rows:
-            person_id = recipients[row.index]
-            if row.outcome is Outcome.ACCEPTED:
-                self._fact(person_id, channel)["accepted_at"] = at
-            elif row.outcome is Outcome.DELIVERED:
-                self._fact(person_id, channel)["delivered_at"] = at
-                self._works((person_id, channel), r.position)
-            elif row.outcome is Outcome.REFUSED:
-                self._fact(person_id, channel).update(refused_at=at, reason=row.reason.value)
-                # A refusal of what was planned before the contact changed may be about the address of before.
-                if is_dead(row.outcome, row.reason) and planned > self.changes.get(person_id, 0):
-                    self._fails((person_id, channel), r.position, row.reason.value)
+        at = r.metadata.recorded_at
+        for first, rows in alike(event.rows, "outcome", "reason"):
+            people = {row.index: recipients[row.index] for row in rows}
+            match first.outcome:
+                case Outcome.ACCEPTED:
+                    self._learn(channel, people, accepted_at=at)
+                case Outcome.DELIVERED:
+                    self._learn(channel, people, delivered_at=at)
+                    for person_id in people.values():
+                        self._works((person_id, channel), r.position)
+                case Outcome.REFUSED:
+                    self._learn(channel, people, refused_at=at, reason=first.reason.value)
+                    for person_id in people.values() if is_dead(first.outcome, first.reason) else ():
+                        # A refusal of what was planned before the contact changed may be about the address of before.
+                        if planned > self.changes.get(person_id, 0):
+                            self._fails((person_id, channel), r.position, first.reason.value)
 
-    def _fact(self, person_id: str, channel: str) -> dict[str, Any]:
-        by_channel = self.facts.get(person_id)
-        if by_channel is None:
-            by_channel = self.facts[person_id] = {}
-        fact = by_channel.get(channel)
-        if fact is None:
-            fact = by_channel[channel] = _NOTHING.copy()
-            fact["person_id"], fact["channel"] = person_id, channel
-        return fact
+    def _learn(self, channel: str, people: dict[int, str], **facts: Any) -> None:
+        self._forget()
+        self.view._learn[self.db.dialect.name].run(self.db, people, channel=channel, **{**_NOTHING, **facts})
+
+    def _forget(self) -> None:
+        self.view._forget.run(self.db, [{"b_person": person_id} for person_id in sorted(self.forgotten)])
+        self.forgotten.clear()
 
     def _works(self, key: tuple[str, str], position: int) -> None:
         row = self.open.pop(key, None)
@@ -289,9 +287,7 @@ class _Batch:
     def flush(self) -> None:
         view, db = self.view, self.db
         add(db, view.shards, self.new_shards)
-        view._forget.run(db, [{"b_person": person_id} for person_id in sorted(self.forgotten)])
-        facts = [fact for by_channel in self.facts.values() for fact in by_channel.values()]
-        view._learn[db.dialect.name].run(db, facts)
+        self._forget()
         upsert(db, view.outages, list(self.outages.values()))
         upsert(db, view.changes, [{"person_id": who, "position": at} for who, at in self.changed.items()])
         upsert(db, view.tests, self.tests)

@@ -209,12 +209,12 @@ class Deliveries(Projection):
         several: Listed,
     ) -> None:
         """What an event says of deliveries: those of which it says the same at once, few of them with other events'."""
-        for _, rows in alike(event.rows, WORDS):
+        for first, rows in alike(event.rows, *WORDS):
             if len(rows) < FEW:
                 waiting.updates.extend((one, values(event.shard_id, row, position)) for row in rows)
             else:
                 waiting.write()
-                said = values(event.shard_id, rows[0], position)
+                said = values(event.shard_id, first, position)
                 several.run(waiting.db, {row.index: row.provider_ref for row in rows}, **said)
 
     def _resting_until(self, db: Connection, row: dict[str, Any]) -> datetime | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Table
@@ -12,6 +12,7 @@ from domain.events import Recorded
 from domain.outcomes import Row
 from domain.rulepacks import LANES
 from domain.shards import ChunkIntended, ChunkRecorded, ShardHeld, ShardLeased, ShardPlanned, ShardStopped
+from projections.listed import without_nul
 from projections.projection import Bulk, add
 
 PLANNED = "planned"
@@ -27,7 +28,7 @@ BEFORE = {
     "doubt": 0,
 }
 """What is said of a delivery that nothing was done about yet."""
-WORDS = attrgetter("outcome", "reason", "attempt", "provider", "retry_at")
+WORDS = ("outcome", "reason", "attempt", "provider", "retry_at")
 """What several deliveries may have in common that an event speaks of."""
 SHARD_EVENTS = (ShardLeased, ChunkIntended, ChunkRecorded, ShardHeld, ShardStopped)
 
@@ -84,7 +85,7 @@ def recorded_values(shard_id: str, o: Row, position: int) -> dict[str, Any]:
         "outcome": o.outcome.value,
         "reason": o.reason.value,
         "attempt": o.attempt,
-        "provider_ref": o.provider_ref,
+        "provider_ref": without_nul(o.provider_ref),
         "provider": o.provider,
         "retry_at": o.retry_at,
         "position": position,
@@ -96,10 +97,10 @@ def receipt_values(shard_id: str, o: Row, position: int) -> dict[str, Any]:
         "b_shard": shard_id,
         "b_idx": o.index,
         "b_outcome": o.outcome.value,
-        "b_ref": o.provider_ref,
+        "b_ref": without_nul(o.provider_ref),
         "outcome": o.outcome.value,
         "reason": o.reason.value,
-        "receipt_ref": o.provider_ref,
+        "receipt_ref": without_nul(o.provider_ref),
         "position": position,
     }
 

@@ -6,7 +6,8 @@ free for others meanwhile. Row by row, most of the time goes into making paramet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -33,6 +34,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from domain.outcomes import Row
 
 NUL = b"\\u0000"
+_INDEX = attrgetter("index")
 Statement = Insert | Update | Delete | Select[Any]
 
 
@@ -51,9 +53,14 @@ class Listed:
         if made is None:
             made = self._compiled[db.dialect.name] = _Compiled(self._make(_each(db.dialect)), db.dialect)
         body = msgspec.json.encode(texts)
-        if NUL in body and db.dialect.name == "postgresql":  # which this server cannot hold: see postgres.py
-            body = msgspec.json.encode({at: text.replace("\x00", "\ufffd") for at, text in texts.items()})
+        if NUL in body:
+            body = msgspec.json.encode({at: without_nul(text) for at, text in texts.items()})
         return db.exec_driver_sql(made.sql, made.parameters({**values, "listed": body.decode()}))
+
+
+def without_nul(text: str) -> str:
+    """Neither database finds more of a text in JSON than what is before the one character that PostgreSQL cannot hold."""
+    return text.replace("\x00", "\ufffd")
 
 
 class _Compiled:
@@ -86,14 +93,22 @@ def _each(dialect: Dialect) -> FromClause:
     return select(cast(each.c.key, Integer).label("at"), each.c.value.label("text")).offset(0).subquery()
 
 
-def alike(rows: Iterable[Row], key: Callable[[Row], Any]) -> Iterator[tuple[Any, list[Row]]]:
-    """Rows of a ledger with the same key together; of one recipient's, if there were several, each in its turn."""
+def alike(rows: Sequence[Row], *words: str) -> Iterator[tuple[Row, Sequence[Row]]]:
+    """Lines of a ledger that say the same in these words, each time with the first of them; all that there is of one
+    recipient in its order."""
+    if not rows:
+        return
+    said = list(map(attrgetter(*words), rows))
+    once = len(set(map(_INDEX, rows))) == len(rows)
+    if once and said.count(said[0]) == len(said):  # as it mostly is
+        yield rows[0], rows
+        return
     groups: dict[Any, list[Row]] = {}
     seen: set[int] = set()
-    for row in rows:
+    for row, words_ in zip(rows, said, strict=True):
         if row.index in seen:
-            yield from groups.items()
+            yield from ((group[0], group) for group in groups.values())
             groups, seen = {}, set()
         seen.add(row.index)
-        groups.setdefault(key(row), []).append(row)
-    yield from groups.items()
+        groups.setdefault(words_, []).append(row)
+    yield from ((group[0], group) for group in groups.values())

@@ -15,6 +15,7 @@ from domain.events import Recorded
 from domain.stations import Hierarchy
 from projections.projection import Json, Projection, Utc
 from projections.tree_fold import COUNTS, Batch
+from projections.tree_people import People
 
 
 class Tree(Projection):
@@ -60,6 +61,7 @@ class Tree(Projection):
             Column("answered_at", Utc),
             Column("late", Boolean, nullable=False),
         )
+        self.people = People(self.reach)
         self.shards = self.table(
             "tree_shards",
             Column("shard_id", Text, primary_key=True),

@@ -1,8 +1,9 @@
-"""How events become the rows of the live tree: a batch loads what it touches, folds, and writes at its end."""
+"""How events become the rows of the live tree. Stations' rows are loaded, folded and written at a batch's end; the rows
+of people are changed where they are, by what each event says of them (projections/tree_people.py)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -10,7 +11,6 @@ from sqlalchemy import Connection, Table, select
 
 from domain.answers import Answer, AnswerReceived, AnswerSettled
 from domain.events import Recorded
-from domain.outcomes import REACHED, Outcome
 from domain.planning import PlanMade
 from domain.relays import (
     RelayAcknowledged,
@@ -21,63 +21,35 @@ from domain.relays import (
     RelayPassed,
     needed,
 )
-from domain.shards import ChunkRecorded, Purpose, ReceiptsRecorded, ShardHeld, ShardPlanned, ShardStopped
+from domain.shards import TELLING, ChunkRecorded, ReceiptsRecorded, ShardHeld, ShardPlanned, ShardStopped
+from projections.listed import alike
 from projections.projection import add, rows_by_key, upsert
+from projections.tree_people import People, Step, step_of
 
 COUNTS = ("recipients", "told", "held", "delivered", "acknowledged", "help")
 """`held` are those not told yet because it is night where they are."""
+ABOUT_PEOPLE = (ChunkRecorded, ReceiptsRecorded, ShardHeld, ShardStopped)
 
 
 class Tables(Protocol):
     """The tables of projections/tree.py."""
 
     relays: Table
-    reach: Table
     shards: Table
+    people: People
 
 
 class Batch:
-    """The rows that a batch of events touches: loaded at first need, written at its end."""
+    """The stations' rows that a batch of events touches: loaded at first need, written at its end."""
 
     def __init__(self, tables: Tables, db: Connection, events: Sequence[Recorded]) -> None:
         self.tables, self.db = tables, db
         self.relays: dict[tuple[str, str], dict[str, Any]] = {}
-        self.shards: dict[str, tuple[str, list[str]]] = {}
+        self.shards: dict[str, tuple[str, Sequence[str]]] = {}
         self.new_shards: list[dict[str, Any]] = []
-        self.reach: dict[tuple[str, str], dict[str, Any]] = {}
-        self.touched: set[tuple[str, str]] = set()
-        self._load(events)
-
-    def _load(self, events: Sequence[Recorded]) -> None:
-        planned = {r.event.shard_id: r.event for r in events if isinstance(r.event, ShardPlanned)}
-        needed = {
-            r.event.shard_id
-            for r in events
-            if isinstance(r.event, ChunkRecorded | ReceiptsRecorded | ShardHeld | ShardStopped)
-        } - planned.keys()
-        for row in rows_by_key(self.db, self.tables.shards, self.tables.shards.c.shard_id, sorted(needed)):
+        wanted = {r.event.shard_id for r in events if isinstance(r.event, ABOUT_PEOPLE)}
+        for row in rows_by_key(self.db, tables.shards, tables.shards.c.shard_id, sorted(wanted)):
             self.shards[row["shard_id"]] = (row["warning_id"], row["recipients"])
-        people: dict[str, set[str]] = {}
-        for plan in planned.values():
-            self.shards[plan.shard_id] = (plan.warning_id, list(plan.recipients))
-            people.setdefault(plan.warning_id, set()).update(plan.recipients)
-        for r in events:
-            if isinstance(r.event, ChunkRecorded | ReceiptsRecorded) and r.event.shard_id in self.shards:
-                warning_id, recipients = self.shards[r.event.shard_id]
-                if not recipients:
-                    continue
-                people.setdefault(warning_id, set()).update(recipients[o.index] for o in r.event.rows)
-            elif isinstance(r.event, ShardHeld | ShardStopped) and r.event.shard_id in self.shards:
-                warning_id, recipients = self.shards[r.event.shard_id]
-                people.setdefault(warning_id, set()).update(recipients)
-            elif isinstance(r.event, AnswerReceived | AnswerSettled):
-                people.setdefault(r.event.warning_id, set()).add(r.event.person_id)
-        reach = self.tables.reach
-        for warning_id, persons in people.items():
-            for row in rows_by_key(
-                self.db, reach, reach.c.person_id, sorted(persons), reach.c.warning_id == warning_id
-            ):
-                self.reach[warning_id, row["person_id"]] = row
 
     def relay(self, warning_id: str, node_id: str, position: int) -> dict[str, Any]:
         key = (warning_id, node_id)
@@ -98,13 +70,18 @@ class Batch:
             case ChunkRecorded() | ReceiptsRecorded():
                 self._outcomes(event, position)
             case ShardHeld():
-                warning_id, recipients = self.shards.get(event.shard_id, ("", []))
-                for o in event.rows if recipients else ():
-                    self._hold((warning_id, recipients[o.index]), event.shard_id, position)
+                warning_id, recipients = self.shards.get(event.shard_id, ("", ()))
+                if recipients:
+                    held = {o.index: recipients[o.index] for o in event.rows}
+                    self._count(
+                        self.tables.people.hold(self.db, warning_id, event.shard_id, held), warning_id, position
+                    )
             case ShardStopped():
-                warning_id, recipients = self.shards.get(event.shard_id, ("", []))
-                for person_id in recipients:
-                    self._release((warning_id, person_id), event.shard_id, position)
+                warning_id, recipients = self.shards.get(event.shard_id, ("", ()))
+                if recipients:
+                    everybody = dict(enumerate(recipients))
+                    changes = self.tables.people.step(self.db, Step.NOTHING, warning_id, event.shard_id, everybody)
+                    self._count(changes, warning_id, position)
             case AnswerReceived():
                 self._answer(event.warning_id, event.person_id, event.answer, r, late=event.late)
             case AnswerSettled():
@@ -149,100 +126,43 @@ class Batch:
                 row["escalations"] = [*row["escalations"], step]
 
     def _planned(self, event: ShardPlanned, position: int) -> None:
+        # A withdrawal is told to those reached; it must not count as reaching them.
+        recipients = event.recipients if event.purpose in TELLING else ()
+        self.shards[event.shard_id] = (event.warning_id, recipients)
         self.new_shards.append(
-            {"shard_id": event.shard_id, "warning_id": event.warning_id, "recipients": list(event.recipients)}
+            {"shard_id": event.shard_id, "warning_id": event.warning_id, "recipients": list(recipients)}
         )
-        if event.purpose is not Purpose.NOTICE and event.purpose is not Purpose.ESCALATION:
-            # A withdrawal is told to those reached; it must not count as reaching them.
-            self.shards[event.shard_id] = (event.warning_id, [])
-            self.new_shards[-1]["recipients"] = []
-            return
-        added = 0
-        for person_id in event.recipients:
-            key = (event.warning_id, person_id)
-            if key not in self.reach:
-                added += 1
-                self.touched.add(key)
-                self.reach[key] = {
-                    "warning_id": event.warning_id,
-                    "person_id": person_id,
-                    "node_id": event.node_id,
-                    "circle": event.circle.value,
-                    "told": False,
-                    "held": "",
-                    "sent": 0,
-                    "failed": 0,
-                    "delivered": False,
-                    "answer": None,
-                    "answered_at": None,
-                    "late": False,
-                }
+        added = self.tables.people.plan(self.db, event) if recipients else 0
         if added:
             self.relay(event.warning_id, event.node_id, position)["recipients"] += added
 
-    def _hold(self, key: tuple[str, str], shard_id: str, position: int) -> None:
-        """Somebody who was not told yet waits for their morning."""
-        person = self.reach.get(key)
-        if person is None or person["told"]:
-            return
-        if not person["held"]:
-            self.relay(key[0], person["node_id"], position)["held"] += 1
-        person["held"] = shard_id
-        self.touched.add(key)
-
-    def _release(self, key: tuple[str, str], shard_id: str | None, position: int) -> None:
-        """They do not wait in this shard any more; None: nor in any other, since they were told."""
-        person = self.reach.get(key)
-        if person is None or not person["held"] or shard_id not in (None, person["held"]):
-            return
-        person["held"] = ""
-        self.touched.add(key)
-        self.relay(key[0], person["node_id"], position)["held"] -= 1
-
     def _outcomes(self, event: ChunkRecorded | ReceiptsRecorded, position: int) -> None:
-        warning_id, recipients = self.shards.get(event.shard_id, ("", []))
-        if not recipients:
-            return
+        warning_id, recipients = self.shards.get(event.shard_id, ("", ()))
         receipts = isinstance(event, ReceiptsRecorded)
-        for o in event.rows:
-            key = (warning_id, recipients[o.index])
-            person = self.reach.get(key)
-            if person is None:
-                continue
-            arrives = o.outcome is Outcome.ACCEPTED or o.outcome is Outcome.DELIVERED
-            if person["held"]:
-                self._release(key, None if arrives else event.shard_id, position)
-            failed = receipts and o.outcome is Outcome.REFUSED
-            if not failed and o.outcome not in REACHED:
-                continue
-            self.touched.add(key)
-            person["failed"] += failed
-            person["sent"] += o.outcome is Outcome.ACCEPTED or o.outcome is Outcome.UNKNOWN
-            if o.outcome is Outcome.DELIVERED and not person["delivered"]:
-                person["delivered"] = True
-                self.relay(warning_id, person["node_id"], position)["delivered"] += 1
-            # A receipt may come before the answer to the send that it is about, so both are counted, in any order.
-            known = person["told"] or arrives
-            told = person["delivered"] or (known and person["sent"] > person["failed"])
-            if told != person["told"]:
-                person["told"] = told
-                self.relay(warning_id, person["node_id"], position)["told"] += 1 if told else -1
+        for first, rows in alike(event.rows, "outcome") if recipients else ():
+            people = {o.index: recipients[o.index] for o in rows}
+            step = step_of(first, receipts=receipts)
+            changes = self.tables.people.step(self.db, step, warning_id, event.shard_id, people)
+            self._count(changes, warning_id, position)
+
+    def _count(self, changes: Iterable[tuple[str, dict[str, int]]], warning_id: str, position: int) -> None:
+        """Changes of people's rows, by their node, in the counts of these nodes."""
+        for node_id, counts in changes:
+            row = self.relay(warning_id, node_id, position)
+            for name, change in counts.items():
+                row[name] += change
 
     def _answer(self, warning_id: str, person_id: str, answer: Answer, r: Recorded, *, late: bool) -> None:
-        key = (warning_id, person_id)
-        person = self.reach.get(key)
-        if person is None or answer is Answer.UNCLEAR:
+        if answer is Answer.UNCLEAR:
             return
-        row = self.relay(warning_id, person["node_id"], r.position)
-        if person["answer"] is None:
-            row["acknowledged"] += 1
-        row["help"] += (answer is Answer.HELP) - (person["answer"] == Answer.HELP.value)
-        person.update(answer=answer.value, answered_at=r.metadata.recorded_at, late=late)
-        self.touched.add(key)
+        before = self.tables.people.answer(self.db, warning_id, person_id, answer, r.metadata.recorded_at, late=late)
+        if before is not None:
+            row = self.relay(warning_id, before.node_id, r.position)
+            row["acknowledged"] += before.answer is None
+            row["help"] += (answer is Answer.HELP) - (before.answer == Answer.HELP.value)
 
     def flush(self) -> None:
         add(self.db, self.tables.shards, self.new_shards)
-        upsert(self.db, self.tables.reach, [self.reach[key] for key in sorted(self.touched)])
         upsert(self.db, self.tables.relays, list(self.relays.values()))
 
 
