@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    Boolean,
-    Column,
-    Connection,
-    FromClause,
-    Index,
-    Insert,
-    Integer,
-    Text,
-    Update,
-    and_,
-    bindparam,
-    case,
-    func,
-    insert,
-    literal,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Boolean, Column, Connection, Index, Integer, Text, and_, case, func, or_, select
 
 from domain.events import Recorded
-from domain.outcomes import REACHED, Outcome, Row
+from domain.outcomes import REACHED
 from domain.people import Channel
 from domain.planning import Told
 from domain.shards import (
@@ -39,23 +20,8 @@ from domain.shards import (
     ShardHeld,
     ShardPlanned,
 )
-from projections.delivery_rows import (
-    BEFORE,
-    PLANNED,
-    SHARD_EVENTS,
-    STOPPED,
-    WORDS,
-    Waiting,
-    delivery_rows,
-    evolve_shard,
-    receipt_values,
-    recorded_values,
-    shard_row,
-)
-from projections.listed import Listed, alike
-from projections.projection import FEW, Bulk, Projection, Utc, among, rows_by_key, upsert
-
-KEY = ("b_shard", "b_idx")  # what names a delivery in an update
+from projections.delivery_rows import PLANNED, SHARD_EVENTS, STOPPED, Batch, DeliveryRows, evolve_shard, shard_row
+from projections.projection import Projection, Utc, among, rows_by_key, upsert
 
 
 class Deliveries(Projection):
@@ -103,119 +69,33 @@ class Deliveries(Projection):
             Column("position", Integer, nullable=False),
         )
         Index(f"deliveries_person_g{generation}", self.deliveries.c.person_id, self.deliveries.c.warning_id)
-        self._plan = Listed(self._planned)
-        self._record = Bulk(self._recorded(None), key=KEY)
-        self._record_all = Listed(self._recorded)
-        self._receipt = Bulk(self._received(None), key=KEY)
-        self._receipt_all = Listed(self._received)
-
-    def _planned(self, each: FromClause) -> Insert:
-        """The deliveries of a shard: its recipients, by their place in it."""
-        d = self.deliveries.c
-        values: dict[str, Any] = {
-            **{name: bindparam(name, type_=d[name].type) for name in ("shard_id", "warning_id", "position")},
-            **{name: literal(value, d[name].type) for name, value in BEFORE.items()},
-            **{"idx": each.c.at, "person_id": each.c.text},
-        }
-        return insert(self.deliveries).from_select(list(values), select(*values.values()))
-
-    def _recorded(self, each: FromClause | None) -> Update:
-        """What became of sending: of one delivery, or of all in `each` with the provider's references."""
-        d = self.deliveries.c
-        ref = bindparam("provider_ref") if each is None else each.c.text
-        # A receipt can be recorded before the answer to the send that it is about; "accepted" then takes nothing back.
-        # And nothing undoes "delivered": a second attempt may be refused where the first had arrived.
-        known = or_(
-            d.outcome == Outcome.DELIVERED.value,
-            and_(
-                bindparam("outcome") == Outcome.ACCEPTED.value,
-                d.outcome == Outcome.REFUSED.value,
-                or_(d.receipt_ref == ref, d.receipt_ref == ""),
-            ),
-        )
-        return (
-            update(self.deliveries)
-            .where(d.shard_id == bindparam("b_shard"), d.idx == (bindparam("b_idx") if each is None else each.c.at))
-            .values(
-                outcome=case((known, d.outcome), else_=bindparam("outcome")),
-                reason=case((known, d.reason), else_=bindparam("reason")),
-                doubt=case((bindparam("outcome") == Outcome.UNKNOWN.value, 1), else_=d.doubt),
-                provider_ref=ref,
-                **{name: bindparam(name) for name in ("attempt", "provider", "retry_at", "position")},
-            )
-        )
-
-    def _received(self, each: FromClause | None) -> Update:
-        """What a receipt says of a message that was accepted: of one delivery, or of all in `each` with the references.
-
-        It never undoes "delivered". Nor does a message that did not arrive say anything of another that was accepted
-        since.
-        """
-        d = self.deliveries.c
-        ref = bindparam("b_ref") if each is None else each.c.text
-        return (
-            update(self.deliveries)
-            .where(
-                d.shard_id == bindparam("b_shard"),
-                d.idx == (bindparam("b_idx") if each is None else each.c.at),
-                d.outcome != Outcome.DELIVERED.value,
-                or_(
-                    bindparam("b_outcome") == Outcome.DELIVERED.value,
-                    d.outcome != Outcome.ACCEPTED.value,
-                    d.provider_ref == ref,
-                    ref == "",
-                ),
-            )
-            .values(receipt_ref=ref, **{name: bindparam(name) for name in ("outcome", "reason", "position")})
-        )
+        self._rows = DeliveryRows(self.deliveries)
 
     def apply(self, events: Sequence[Recorded], db: Connection) -> None:
         shards: dict[str, dict[str, Any]] = {}
         wanted = {e.shard_id for r in events if isinstance(e := r.event, SHARD_EVENTS)}
         if wanted:
             shards = self._load(db, wanted)
-        waiting = Waiting(db, self.deliveries)
+        batch = Batch(db, self._rows)
         for r in events:
             event = r.event
             if isinstance(event, ShardPlanned):
                 shards[event.shard_id] = shard_row(event, r.position)
-                if len(event.recipients) < FEW:
-                    waiting.new.extend(delivery_rows(event, r.position))
-                else:
-                    about = {"shard_id": event.shard_id, "warning_id": event.warning_id, "position": r.position}
-                    self._plan.run(db, dict(enumerate(event.recipients)), **about)
+                batch.plan(event, r.position)
             elif isinstance(event, SHARD_EVENTS):
                 row = shards.get(event.shard_id)
                 if row is not None:
                     evolve_shard(row, r)
                 if isinstance(event, ChunkRecorded | ShardHeld):
-                    self._update(waiting, event, r.position, recorded_values, self._record, self._record_all)
+                    batch.record(event, r.position)
             elif isinstance(event, ReceiptsRecorded):
-                self._update(waiting, event, r.position, receipt_values, self._receipt, self._receipt_all)
-        waiting.write()
+                batch.receive(event, r.position)
+        batch.write()
         for shard_id in {
             r.event.shard_id for r in events if isinstance(r.event, ChunkRecorded | ShardHeld)
         } & shards.keys():
             shards[shard_id]["next_due"] = self._resting_until(db, shards[shard_id])
         upsert(db, self.shards, list(shards.values()))
-
-    def _update(
-        self,
-        waiting: Waiting,
-        event: ChunkRecorded | ShardHeld | ReceiptsRecorded,
-        position: int,
-        values: Callable[[str, Row, int], dict[str, Any]],
-        one: Bulk,
-        several: Listed,
-    ) -> None:
-        """What an event says of deliveries: those of which it says the same at once, few of them with other events'."""
-        for first, rows in alike(event.rows, *WORDS):
-            if len(rows) < FEW:
-                waiting.updates.extend((one, values(event.shard_id, row, position)) for row in rows)
-            else:
-                waiting.write()
-                said = values(event.shard_id, first, position)
-                several.run(waiting.db, {row.index: row.provider_ref for row in rows}, **said)
 
     def _resting_until(self, db: Connection, row: dict[str, Any]) -> datetime | None:
         """When the next retry of a shard is due, where only retries are left of it."""

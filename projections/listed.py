@@ -14,14 +14,10 @@ import msgspec
 from sqlalchemy import (
     Connection,
     CursorResult,
-    Delete,
     Dialect,
     FromClause,
-    Insert,
     Integer,
-    Select,
     Text,
-    Update,
     bindparam,
     cast,
     column,
@@ -29,13 +25,12 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects.postgresql import JSON
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from domain.outcomes import Row
+from projections.projection import Compiled, Statement
 
 NUL = b"\\u0000"
 _INDEX = attrgetter("index")
-Statement = Insert | Update | Delete | Select[Any]
 
 
 class Listed:
@@ -46,41 +41,22 @@ class Listed:
 
     def __init__(self, make: Callable[[FromClause], Statement]) -> None:
         self._make = make
-        self._compiled: dict[str, _Compiled] = {}
+        self._compiled: dict[str, Compiled] = {}
 
     def run(self, db: Connection, texts: Mapping[int, str], **values: Any) -> CursorResult[Any]:
         made = self._compiled.get(db.dialect.name)
         if made is None:
-            made = self._compiled[db.dialect.name] = _Compiled(self._make(_each(db.dialect)), db.dialect)
+            made = self._compiled[db.dialect.name] = Compiled(self._make(_each(db.dialect)), db.dialect)
         body = msgspec.json.encode(texts)
         if NUL in body:
             body = msgspec.json.encode({at: without_nul(text) for at, text in texts.items()})
-        return db.exec_driver_sql(made.sql, made.parameters({**values, "listed": body.decode()}))
+        (parameters,) = made.parameters([{**values, "listed": body.decode()}])
+        return db.exec_driver_sql(made.sql, parameters)
 
 
 def without_nul(text: str) -> str:
-    """Neither database finds more of a text in JSON than what is before the one character that PostgreSQL cannot hold."""
+    """PostgreSQL cannot hold that character, and SQLite finds no more of a text in JSON than what is before it."""
     return text.replace("\x00", "\ufffd")
-
-
-class _Compiled:
-    def __init__(self, statement: Statement, dialect: Dialect) -> None:
-        compiled = statement.compile(dialect=dialect)
-        assert isinstance(compiled, SQLCompiler)
-        self.sql = str(compiled)
-        self._constants = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
-        self._converters = {
-            name: convert
-            for name, bind in compiled.binds.items()
-            if (convert := bind.type.dialect_impl(dialect).bind_processor(dialect)) is not None
-        }
-        self._order = compiled.positiontup
-
-    def parameters(self, values: dict[str, Any]) -> Any:
-        bound = {**self._constants, **values}
-        for name, convert in self._converters.items():
-            bound[name] = convert(bound[name])
-        return bound if self._order is None else tuple(bound[name] for name in self._order)
 
 
 def _each(dialect: Dialect) -> FromClause:

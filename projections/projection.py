@@ -21,6 +21,7 @@ from sqlalchemy import (
     Dialect,
     Insert,
     MetaData,
+    Select,
     Table,
     Text,
     TypeDecorator,
@@ -36,6 +37,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from domain.events import Recorded
 from projections.at_once import AtOnce
 
+Statement = Insert | Update | Delete | Select[Any]
 FEW = 10  # rows that are as fast one by one
 
 
@@ -110,7 +112,7 @@ class Bulk:
         self._statement = statement
         self._columns = None if columns is None else list(columns)
         self._key = itemgetter(*key) if key else None
-        self._compiled: dict[str, _Compiled] = {}
+        self._compiled: dict[str, Compiled] = {}
         self._at_once: AtOnce | None = None
 
     def run(self, db: Connection, rows: Sequence[dict[str, Any]]) -> None:
@@ -124,14 +126,14 @@ class Bulk:
                 return
         made = self._compiled.get(db.dialect.name)
         if made is None:
-            made = self._compiled[db.dialect.name] = _Compiled(self._statement, db.dialect, self._columns)
+            made = self._compiled[db.dialect.name] = Compiled(self._statement, db.dialect, self._columns)
         db.exec_driver_sql(made.sql, made.parameters(rows))
 
 
-class _Compiled:
+class Compiled:
     """A statement's SQL and how a row becomes its parameters."""
 
-    def __init__(self, statement: Insert | Update | Delete, dialect: Dialect, columns: list[str] | None) -> None:
+    def __init__(self, statement: Statement, dialect: Dialect, columns: list[str] | None = None) -> None:
         compiled = statement.compile(dialect=dialect, column_keys=columns)
         assert isinstance(compiled, SQLCompiler)
         self.sql = str(compiled)
