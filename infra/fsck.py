@@ -8,7 +8,23 @@ from typing import Any
 
 import msgspec
 
-from domain import answers, cases, commands, grants, people, relays, roster, rulepacks, shards, stations, warnings
+from domain import (
+    answers,
+    cases,
+    commands,
+    feeds,
+    grants,
+    ladder,
+    people,
+    rates,
+    reach,
+    relays,
+    roster,
+    rulepacks,
+    shards,
+    stations,
+    warnings,
+)
 from domain.errors import VerificationFailed
 from domain.events import Event, Recorded
 from domain.ids import category
@@ -21,10 +37,14 @@ EVOLVE: dict[str, Callable[[Any, Event], Any]] = {
     "answer": answers.evolve,
     "case": cases.evolve,
     "command": commands.evolve,
+    "feed": feeds.evolve,
     "grant": grants.evolve,
+    "ladder": ladder.evolve,
     "node": stations.evolve,
     "person": people.evolve,
     "plan": lambda _, event: event,
+    "rate": rates.evolve,
+    "reachtest": reach.evolve,
     "receipts": lambda _, event: event,
     "relay": relays.evolve,
     "roster": roster.evolve,

@@ -202,32 +202,28 @@ class EventLog:
         return batch
 
     def _insert(self, batch: list[_Pending]) -> list[list[int] | BaseException]:
-        """In the writer's thread. One insert for all; where that conflicts, one for each, so the rest goes through."""
+        """In the writer's thread. One insert for all; where one of them is the fault, one for each, so the rest goes
+        through."""
         began = time.perf_counter()
         try:
             self.batches += 1
-            try:
-                positions = iter(self._insert_events([s for p in batch for s in p.stored]))
-                return [[next(positions) for _ in p.stored] for p in batch]
-            except IntegrityError as error:
-                if len(batch) == 1:
-                    return [_conflict(batch[0], error)]
-            outcomes: list[list[int] | BaseException] = []
-            for pending in batch:
-                try:
-                    self.batches += 1
-                    outcomes.append(list(self._insert_events(pending.stored)))
-                except IntegrityError as error:
-                    outcomes.append(_conflict(pending, error))
-            return outcomes
-        except PersistenceError as error:
-            fault = Unreachable(
-                "log.write_failed", f"The log could not be written: {_first_line(error)}.", "Nothing was accepted."
-            )
-            fault.__cause__ = error
-            return [fault] * len(batch)
+            positions = iter(self._insert_events([s for p in batch for s in p.stored]))
+            return [[next(positions) for _ in p.stored] for p in batch]
+        except Exception as error:
+            whole = isinstance(error, PersistenceError) and not isinstance(error, IntegrityError)
+            if whole or len(batch) == 1:
+                return [_failed(pending, error) for pending in batch]
+            return [self._insert_one(pending) for pending in batch]
         finally:
             self.write_s += time.perf_counter() - began
+
+    def _insert_one(self, pending: _Pending) -> list[int] | BaseException:
+        """What fails here says nothing of those that are written already."""
+        try:
+            self.batches += 1
+            return list(self._insert_events(pending.stored))
+        except Exception as error:
+            return _failed(pending, error)
 
     def _insert_events(self, stored: list[StoredEvent]) -> Sequence[int]:
         return self.recorder.insert_events(stored) or ()
@@ -361,6 +357,19 @@ class _reading:  # noqa: N801  reads like the function that it is
 
 def _first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".")
+
+
+def _failed(pending: _Pending, error: Exception) -> BaseException:
+    """What the caller is told."""
+    if isinstance(error, IntegrityError):
+        return _conflict(pending, error)
+    if not isinstance(error, PersistenceError):
+        return error
+    fault = Unreachable(
+        "log.write_failed", f"The log could not be written: {_first_line(error)}.", "Nothing was accepted."
+    )
+    fault.__cause__ = error
+    return fault
 
 
 def _conflict(pending: _Pending, error: Exception) -> VersionConflict:

@@ -176,6 +176,44 @@ async def test_a_database_that_fails_is_unreachable_and_the_writer_goes_on(log, 
     assert (failed.value.code, await log.last_position()) == ("log.write_failed", 1)
 
 
+@pytest.mark.parametrize(
+    ("fault", "told"), [(OperationalError("disk full"), Unreachable), (ValueError("bad"), ValueError)]
+)
+async def test_what_was_written_before_a_fault_of_another_append_is_accepted(log, monkeypatch, fault, told):
+    await log.append([to("b", "1")], ORIGIN)
+    real = log.recorder.insert_events
+
+    def failing(stored):
+        if [event.originator_id for event in stored] == ["c"]:
+            raise fault
+        return real(stored)
+
+    monkeypatch.setattr(log.recorder, "insert_events", failing)
+    written, taken, failed = await asyncio.gather(
+        *(log.append([to(stream, "2")], ORIGIN) for stream in "abc"), return_exceptions=True
+    )
+
+    assert [(r.stream, r.version, word(r.event)) for r in written] == [("a", 1, "2")]
+    assert isinstance(taken, VersionConflict)
+    assert isinstance(failed, told)
+    assert [found[1:] for found in await everything(log)] == [("b", 1, "1"), ("a", 1, "2")]
+
+
+async def test_an_append_that_cannot_be_stored_takes_no_other_with_it(log, monkeypatch):
+    real = log.recorder.insert_events
+
+    def failing(stored):
+        if any(event.originator_id == "b" for event in stored):
+            raise ValueError("not to be stored")
+        return real(stored)
+
+    monkeypatch.setattr(log.recorder, "insert_events", failing)
+    found = await asyncio.gather(*(log.append([to(stream, "1")], ORIGIN) for stream in "abc"), return_exceptions=True)
+
+    assert [isinstance(one, ValueError) for one in found] == [False, True, False]
+    assert {w for _, w, *_ in await everything(log)} == {"a", "c"}
+
+
 # Loading and deciding ------------------------------------------------------------------------------------------------
 
 
