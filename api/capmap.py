@@ -22,6 +22,7 @@ from domain.audience import AnyOf, Audience, Circle, Polygon
 from domain.content import Area, ContactCard, Content, Source, Target, Text
 from domain.errors import InvalidInput, Refused
 from domain.ids import cap_warning_id
+from domain.moments import FIRST_YEAR, LAST_YEAR, within_reason
 from domain.rulepacks import Level
 from domain.warnings import Status
 from notifiers.render import drill_mark
@@ -73,6 +74,8 @@ def content_of(alert: Alert, data: bytes, *, target: str) -> tuple[Content, str]
                 instruction=(info.instruction or "").strip(),
             )
     effective = first.effective or alert.sent
+    if not within_reason(effective, first.expires, alert.sent):
+        raise InvalidInput("cap.year", f"A time of the message lies outside the years {FIRST_YEAR} to {LAST_YEAR}.")
     expires = first.expires or effective + VALID_FOR
     if expires > effective + LONGEST or expires <= effective:
         expires = effective + VALID_FOR

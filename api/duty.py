@@ -15,6 +15,7 @@ from domain import roster
 from domain.errors import InvalidInput
 from domain.grants import Action
 from domain.ids import roster_stream
+from domain.moments import FIRST_YEAR, LAST_YEAR, within_reason
 from domain.people import Person
 from domain.ports import Append
 from domain.private import Private
@@ -133,5 +134,5 @@ class Duty(Commands):
 
 
 def _within_reason(*moments: datetime | None) -> None:
-    if any(at is not None and not 2000 <= at.year <= 2200 for at in moments):
-        raise InvalidInput("roster.time", "A time of a roster lies between the years 2000 and 2200.")
+    if not within_reason(*moments):
+        raise InvalidInput("roster.time", f"A time of a roster lies between the years {FIRST_YEAR} and {LAST_YEAR}.")

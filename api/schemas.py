@@ -10,13 +10,17 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from api.audience import expression_of
 from domain.content import MAX_TEXT, Area, ContactCard, Content, Source, Target, Text
+from domain.geometry import HALF_ROUND_KM
 from domain.rulepacks import Level
 
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,100}$")]
 Line = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
 Long = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
-Point = tuple[Annotated[float, Field(ge=-90, le=90)], Annotated[float, Field(ge=-180, le=180)]]
+Latitude = Annotated[float, Field(ge=-90, le=90)]
+Longitude = Annotated[float, Field(ge=-180, le=180)]
+Point = tuple[Latitude, Longitude]
+Radius = Annotated[float, Field(ge=0, le=HALF_ROUND_KM)]
 
 
 AUDIENCE = """An expression over people: a term, or terms combined.
@@ -57,7 +61,7 @@ class AreaIn(Strict):
     polygons: Annotated[
         list[Annotated[list[Point], Field(min_length=4, max_length=10_000)]], Field(max_length=100)
     ] = []
-    circles: Annotated[list[tuple[float, float, float]], Field(max_length=100)] = []
+    circles: Annotated[list[tuple[Latitude, Longitude, Radius]], Field(max_length=100)] = []
     geocodes: Annotated[list[tuple[str, str]], Field(max_length=2_000)] = []
 
 

@@ -94,7 +94,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     node_id: str
     warning_id: str | None
     person_id: str | None
-    tasked: frozenset[str] = frozenset()
+    tasked: dict[str, str] = msgspec.field(default_factory=dict)  # what each station was last told to do
     actions: int = 0
     closed: bool = False
 
@@ -135,13 +135,14 @@ def open_case(
 
 
 def task(state: Case | None, *, node_id: str, tasked_by: str, instruction: str) -> list[Event]:
-    """Tasks a station (D1: a station acts on the tasking of its office)."""
+    """Tasks a station (D1: a station acts on the tasking of its office); other words are another task."""
     case = _open(state)
     if not instruction.strip():
         raise InvalidInput("case.instruction", "Say what the station is to do.")
-    if node_id in case.tasked:
+    instruction = instruction.strip()
+    if case.tasked.get(node_id) == instruction:
         return []
-    return [CaseTasked(case_id=case.case_id, node_id=node_id, tasked_by=tasked_by, instruction=instruction.strip())]
+    return [CaseTasked(case_id=case.case_id, node_id=node_id, tasked_by=tasked_by, instruction=instruction)]
 
 
 def record_action(
@@ -185,7 +186,7 @@ def evolve(state: Case | None, event: Event) -> Case | None:
                 case_id=event.case_id, node_id=event.node_id, warning_id=event.warning_id, person_id=event.person_id
             )
         case CaseTasked() if state:
-            return msgspec.structs.replace(state, tasked=state.tasked | {event.node_id})
+            return msgspec.structs.replace(state, tasked={**state.tasked, event.node_id: event.instruction})
         case CaseActionRecorded() if state:
             return msgspec.structs.replace(state, actions=state.actions + 1)
         case CaseClosed() if state:

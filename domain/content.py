@@ -13,6 +13,8 @@ import msgspec
 from domain import audience
 from domain.audience import Audience
 from domain.errors import InvalidInput
+from domain.geometry import HALF_ROUND_KM, on_globe
+from domain.moments import FIRST_YEAR, LAST_YEAR, within_reason
 from domain.rulepacks import OFFICIAL_REMINDERS, Level
 
 MAX_TEXT = 20_000  # characters of one text field; a text message is far shorter, a web page is not longer
@@ -123,9 +125,16 @@ def check_content(content: Content) -> None:
         raise bad("target", "A warning concerns at least one node of the hierarchy.")
     if content.target.audience is not None:
         audience.check(content.target.audience)
+    if not within_reason(content.effective_at, content.expires_at, content.contact.valid_from):
+        raise bad("time", f"A time of a warning lies between the years {FIRST_YEAR} and {LAST_YEAR}.")
     if content.expires_at <= content.effective_at:
         raise bad("validity", "A warning expires after it takes effect.")
     if not (content.contact.hotline and content.contact.mission and content.contact.police):
         raise bad("contact_card", "The contact card names the hotline, the mission and the local police.")
     if sum(len(ring) for ring in content.area.polygons) > MAX_AREA_POINTS:
         raise bad("area", f"The area has over {MAX_AREA_POINTS} points.")
+    # Whatever is no number is no place either.
+    if not all(on_globe(*point) for ring in content.area.polygons for point in ring):
+        raise bad("area", "A point of the area lies on no globe.")
+    if not all(on_globe(lat, lon) and 0 <= km <= HALF_ROUND_KM for lat, lon, km in content.area.circles):
+        raise bad("area", f"A circle of the area has a centre on the globe and a radius up to {HALF_ROUND_KM:.0f} km.")

@@ -65,6 +65,7 @@ _NO_HELP = re.compile(
 )
 """Taken out rather than believed: "no help came, sos" is a cry for help."""
 
+_CLAUSES = re.compile(r"[.,;:!?…。，、；：！？\n\r—–]+|\s-+\s")
 _QUESTION = re.compile("[?？¿吗嗎么麼呢]")
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 _KNOWN = re.compile("|".join(sorted({*_SAFE_CHINESE, *_BESIDE_CHINESE}, key=len, reverse=True)))
@@ -73,8 +74,8 @@ _FEW = 3  # words that may follow a 2
 
 def interpret(text: str) -> Answer:
     """What somebody meant. Never raises; what is not clear is never taken for safe."""
-    spaced = _spaced(text)
-    rest = _NO_HELP.sub(" ", spaced)
+    # What negates does so within a clause: "no help" is not "no, help".
+    rest = " ".join(_NO_HELP.sub(" ", _spaced(clause)) for clause in _CLAUSES.split(text))
     if _HELP_CHINESE.search(rest) or _HELP_LATIN.search(rest):
         return Answer.HELP
     written = ["2" if word == "二" else word for word in rest.split()]

@@ -119,6 +119,7 @@ def register(state: Person | None, person: Person, personal: Private) -> list[Ev
     for channel in person.channels:
         if not personal.fields.get(ADDRESS[channel]):
             raise InvalidInput("person.address", f"Channel {channel} needs the field {ADDRESS[channel]}.")
+    channels = tuple(dict.fromkeys(person.channels))  # named twice, it is the same
     tags = _tags(person.tags, person.enterprise)
     if state is None:
         return [
@@ -127,7 +128,7 @@ def register(state: Person | None, person: Person, personal: Private) -> list[Ev
                 node_id=person.node_id,
                 role=person.role,
                 language=person.language,
-                channels=person.channels,
+                channels=channels,
                 personal=personal,
                 tags=tags,
                 enterprise=person.enterprise,
@@ -137,9 +138,7 @@ def register(state: Person | None, person: Person, personal: Private) -> list[Ev
         raise Refused("person.forgotten", "This person asked to be forgotten.", "Register them anew under a new id.")
     if (state.node_id, state.role) != (person.node_id, person.role):
         raise Refused("person.exists", "This person is registered at another node or in another role.")
-    changed = ContactChanged(
-        person_id=person.person_id, language=person.language, channels=person.channels, personal=personal
-    )
+    changed = ContactChanged(person_id=person.person_id, language=person.language, channels=channels, personal=personal)
     if not (tags or person.enterprise):  # nothing is said about them, so they stay
         return [changed]
     return [changed, *tag(state, tags=tags, enterprise=person.enterprise)]

@@ -79,6 +79,7 @@ def concerned_by(at: Iterable[str], nodes: Sequence[str], hierarchy: Hierarchy) 
 
 def rungs(channels: Sequence[Channel], rule: LevelRule) -> list[tuple[Channel, ...]]:
     """The rungs of a person's ladder under a level's rule: what is tried together, in the order of trying."""
+    channels = list(dict.fromkeys(channels))  # named twice, it is the same
     if rule.one_by_one:
         return [(channel,) for channel in channels]
     at_once = tuple(channel for channel in channels if channel is not Channel.VOICE)

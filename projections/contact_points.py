@@ -266,6 +266,7 @@ class _Batch:
 
     def _learn(self, channel: str, people: dict[int, str], **facts: Any) -> None:
         self._forget()
+        people = dict(enumerate(dict.fromkeys(people.values())))
         self.view._learn[self.db.dialect.name].run(self.db, people, channel=channel, **{**_NOTHING, **facts})
 
     def _forget(self) -> None:

@@ -37,6 +37,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from domain.events import Recorded
 from projections.at_once import AtOnce
 
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 Statement = Insert | Update | Delete | Select[Any]
 FEW = 10  # rows that are as fast one by one
 
@@ -48,7 +49,13 @@ class Utc(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
-        return None if value is None else value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        if value is None:
+            return None
+        try:
+            moment = value.astimezone(UTC)
+        except OverflowError:  # at the ends of the calendar; no event may stop the views
+            moment = LAST if value.year > 1 else FIRST
+        return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
         return None if value is None else datetime.fromisoformat(value)

@@ -84,7 +84,7 @@ class People:
     def plan(self, db: Connection, event: ShardPlanned) -> int:
         """Adds those who are not here yet; how many they are."""
         about = {"b_warning": event.warning_id, "b_node": event.node_id, "b_circle": event.circle.value}
-        return self._plan.run(db, dict(enumerate(event.recipients)), **about).rowcount
+        return self._plan.run(db, dict(enumerate(dict.fromkeys(event.recipients))), **about).rowcount
 
     def step(self, db: Connection, step: Step, warning_id: str, shard_id: str, people: Mapping[int, str]) -> Changes:
         about = {"b_warning": warning_id, "b_shard": shard_id}

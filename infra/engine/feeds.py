@@ -40,6 +40,8 @@ class Reading(msgspec.Struct):
     """How the last reading of a feed went. `code` is empty where it went well."""
 
     next_at: datetime
+    set_at: datetime
+    """When that was decided."""
     read_at: datetime | None = None
     changed_at: datetime | None = None
     code: str = ""
@@ -112,11 +114,11 @@ class Poller:
     def _due(self, feed: Feed, now: datetime) -> bool:
         reading = self._readings.get(feed.feed_id)
         # A clock that was set back must not make a feed wait longer than its turn.
-        return reading is None or now >= reading.next_at or reading.next_at > now + timedelta(seconds=LONGEST_WAIT_S)
+        return reading is None or now >= reading.next_at or now < reading.set_at - timedelta(seconds=1)
 
     async def _turn(self, feed: Feed) -> None:
         structlog.contextvars.bind_contextvars(correlation_id=f"feed-{feed.feed_id}")  # of this task alone
-        reading = self._readings.setdefault(feed.feed_id, Reading(self._clock.now()))
+        reading = self._readings.setdefault(feed.feed_id, Reading(now := self._clock.now(), now))
         wait_s = float(feed.every_s)
         try:
             await self.read(feed, reading)
@@ -131,9 +133,10 @@ class Poller:
             else:
                 reading.code, reading.message = "feed.internal", ""
                 _log.exception("feed_failed", feed_id=feed.feed_id, failures=reading.failures)
+        reading.set_at = now = self._clock.now()
         reading.next_at = max(
-            reading.next_at if reading.code == "feed.busy" else self._clock.now(),
-            self._clock.now() + timedelta(seconds=wait_s * (0.9 + 0.2 * self._jitter())),
+            reading.next_at if reading.code == "feed.busy" else now,
+            now + timedelta(seconds=wait_s * (0.9 + 0.2 * self._jitter())),
         )
 
     async def read(self, feed: Feed, reading: Reading) -> list[Taken]:
@@ -149,12 +152,14 @@ class Poller:
             raise Unreachable("feed.busy", f"The feed asks to wait {int(asked)} seconds.")
         if status != 200:
             raise Unreachable("feed.status", f"The feed answered {status}.", "Check its address.")
-        linked: dict[str, bytes] = {}
-        if feed.form is Form.CAP:
-            linked = await self._messages(await asyncio.to_thread(forms.links, feed, data))
+        links = await asyncio.to_thread(forms.links, feed, data) if feed.form is Form.CAP else []
+        linked = await self._messages(links)
         found = await asyncio.to_thread(forms.entries, feed, data, linked, now)
         taken = await self._desk.take(feed.feed_id, found)
-        reading.etag, reading.modified = headers.get("ETag", "")[:500], headers.get("Last-Modified", "")[:100]
+        # An index may name a message before it is there: then it is asked for again, changed or not.
+        whole = len(linked) == len(set(links))
+        reading.etag = headers.get("ETag", "")[:500] if whole else ""
+        reading.modified = headers.get("Last-Modified", "")[:100] if whole else ""
         if taken:
             reading.changed_at = now
             _log.info("feed_read", feed_id=feed.feed_id, items=len(found), taken=len(taken))

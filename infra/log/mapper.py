@@ -30,7 +30,7 @@ import domain.shards
 import domain.stations
 import domain.warnings
 import domain.whereabouts  # noqa: F401  each of these registers the topics of its events
-from domain.errors import UnknownEvent, VerificationFailed
+from domain.errors import InvalidInput, UnknownEvent, VerificationFailed
 from domain.events import Event, Metadata, Recorded, class_of, is_known, known_topics, raised, topic_of
 from domain.ports import Vault
 from domain.private import Private, Sealed
@@ -75,6 +75,10 @@ class EventMapper:
         event = domain_event.event
         bound_to = f"{domain_event.originator_id}/{domain_event.originator_version}"
         data = msgspec.Raw(_encoder.encode(self._sealed(event, bound_to)))
+        try:
+            _decoders[type(event)].decode(data)
+        except msgspec.MsgspecError as error:  # once it is in the log, nobody could ever go past it
+            raise InvalidInput("log.unreadable", f"This could not be read again: {error}.", "Correct it.") from error
         return StoredEvent(
             originator_id=domain_event.originator_id,
             originator_version=domain_event.originator_version,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -141,6 +141,20 @@ def test_changed_rows(db: Connection, key: tuple[str, ...]) -> None:
         assert found["count"] == was["count"]
         assert found["more"] == (["changed", was["idx"]] if touched else was["more"])
         assert found["at"] == (AT if touched else was["at"])
+
+
+@pytest.mark.parametrize(
+    ("moment", "kept_as"),
+    [
+        (datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone(timedelta(hours=-8))), datetime.max.replace(tzinfo=UTC)),
+        (datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=8))), datetime.min.replace(tzinfo=UTC)),
+        (datetime(999, 5, 1, tzinfo=UTC), datetime(999, 5, 1, tzinfo=UTC)),
+        (datetime(2026, 5, 1, 12, tzinfo=timezone(timedelta(hours=8))), datetime(2026, 5, 1, 4, tzinfo=UTC)),
+    ],
+)
+def test_no_moment_stops_a_view(db: Connection, moment: datetime, kept_as: datetime) -> None:
+    add(db, things, [row(1, at=moment)])
+    assert [found["at"] for found in kept(db)] == [kept_as]
 
 
 def test_changes_of_one_row_come_in_their_order(db: Connection) -> None:

@@ -12,11 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Column, Connection, Engine, FromClause, Insert, Integer, MetaData, Table, Text, bindparam, select
 
+from domain.events import Event, Metadata, Recorded
 from domain.outcomes import Outcome, Reason, Row
 from domain.people import Channel
 from domain.rulepacks import Lane
-from domain.shards import Circle, Purpose, ShardPlanned
+from domain.shards import ChunkRecorded, Circle, Purpose, ReceiptsRecorded, ShardPlanned
 from infra.postgres import conninfo
+from projections.contact_points import ContactPoints
+from projections.deliveries import Deliveries
 from projections.listed import Listed, alike
 from projections.postgres import postgres_views
 from projections.sqlite import sqlite_views
@@ -176,6 +179,27 @@ def planned(shard_id: str, node_id: str, people: list[str]) -> ShardPlanned:
         recipients=tuple(people),
         valid_until=datetime(2026, 7, 1, tzinfo=UTC),
     )
+
+
+def test_who_is_named_twice_is_one_person(db: Connection) -> None:
+    """Logs of before may have a person twice in a shard, whose channel was registered twice."""
+    events = [
+        recorded(planned("s1", "rome", ["person-1", "person-1"]), 1),
+        recorded(ChunkRecorded(shard_id="s1", rows=tuple(Row(i, Outcome.ACCEPTED, 1) for i in range(2))), 2),
+    ]
+    for view in (Tree(), ContactPoints(), Deliveries()):
+        view.metadata.create_all(db)
+        view.apply(events, db)
+        view.apply([recorded(ReceiptsRecorded(shard_id="s1", rows=(Row(0, Outcome.DELIVERED, 1),)), 3)], db)
+    tree = Tree()
+    assert tree.totals(db, "w")["recipients"] == 1
+    assert [row.person_id for row in db.execute(select(ContactPoints().points))] == ["person-1"]
+
+
+def recorded(event: Event, position: int) -> Recorded:
+    at = datetime(2026, 7, 1, tzinfo=UTC)
+    meta = Metadata(event_id=f"e{position}", recorded_at=at, actor="x", correlation_id="c")
+    return Recorded("shard-s1", position, meta, event, position)
 
 
 @pytest.mark.parametrize(

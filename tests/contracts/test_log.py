@@ -12,9 +12,10 @@ import pytest
 from eventsourcing.persistence import OperationalError
 from log_rig import BACKENDS, NOW, ORIGIN, Holding, backend, opened, said, to, word, words
 
-from domain.errors import Unreachable, VersionConflict
+from domain.errors import InvalidInput, Unreachable, VersionConflict
 from domain.events import Metadata
-from domain.ports import Origin
+from domain.ports import Append, Origin
+from domain.rates import RateSet
 from infra.log.store import BATCH_EVENTS, EventLog
 
 
@@ -212,6 +213,16 @@ async def test_an_append_that_cannot_be_stored_takes_no_other_with_it(log, monke
 
     assert [isinstance(one, ValueError) for one in found] == [False, True, False]
     assert {w for _, w, *_ in await everything(log)} == {"a", "c"}
+
+
+async def test_what_could_not_be_read_again_is_not_written(log):
+    endless = RateSet(provider="sms", per_s=float("inf"), burst=1)
+    with pytest.raises(InvalidInput) as refused:
+        await log.append([Append("rate-sms", 0, [endless])], ORIGIN)
+
+    assert refused.value.code == "log.unreadable"
+    await log.append([to("a", "1")], ORIGIN)
+    assert [w for *_, w in await everything(log)] == ["1"]
 
 
 # Loading and deciding ------------------------------------------------------------------------------------------------

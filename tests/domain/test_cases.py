@@ -67,9 +67,12 @@ def test_a_case_opens_once():
     assert (case().node_id, case().warning_id, case().person_id, case().closed) == ("milan", "w1", "ann", False)
 
 
-def test_a_station_is_tasked_once():
+def test_a_station_is_tasked_once_with_the_same_words():
     assert cases.task(case(), node_id="milan", tasked_by="officer", instruction=" visit ") == [TASKED]
-    assert cases.task(case(TASKED), node_id="milan", tasked_by="other", instruction="again") == []
+    assert cases.task(case(TASKED), node_id="milan", tasked_by="other", instruction="visit") == []
+    other = cases.task(case(TASKED), node_id="milan", tasked_by="officer", instruction="Stop: go to the airport")
+    assert [event.instruction for event in other] == ["Stop: go to the airport"]
+    assert cases.task(case(TASKED, *other), node_id="milan", tasked_by="officer", instruction="visit") != []
     assert len(cases.task(case(TASKED), node_id="madrid", tasked_by="officer", instruction="visit")) == 1
 
 

@@ -46,6 +46,13 @@ def test_the_same_person_again_is_a_change_of_contact():
     assert known(*events) == moved
 
 
+def test_a_channel_that_is_named_twice_is_one():
+    twice = person("ann", channels=(Channel.SMS, Channel.EMAIL, Channel.SMS))
+    for state in (None, known()):
+        (event,) = people.register(state, twice, PERSONAL)
+        assert event.channels == (Channel.SMS, Channel.EMAIL)
+
+
 @pytest.mark.parametrize("other", [person("ann", "madrid"), person("ann", role=Role.HEAD)])
 def test_a_person_does_not_change_node_or_role(other):
     assert code_of(Refused, lambda: people.register(known(), other, PERSONAL)) == "person.exists"

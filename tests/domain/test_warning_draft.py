@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import math
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -57,6 +58,13 @@ def card(**changes: Any) -> ContactCard:
         ("warning.contact_card", {"contact": card(mission="")}),
         ("warning.contact_card", {"contact": card(police="")}),
         ("warning.area", {"area": Area(description="x", polygons=(((0.0, 0.0),) * 5_000, ((0.0, 0.0),) * 5_001))}),
+        ("warning.area", {"area": Area(description="x", polygons=(((0.0, 0.0), (0.0, 181.0), (1.0, 1.0)),))}),
+        ("warning.area", {"area": Area(description="x", circles=((45.0, 9.0, math.inf),))}),
+        ("warning.area", {"area": Area(description="x", circles=((45.0, 9.0, -1.0),))}),
+        ("warning.area", {"area": Area(description="x", circles=((math.nan, 9.0, 1.0),))}),
+        ("warning.time", {"expires_at": datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)}),
+        ("warning.time", {"effective_at": datetime(1, 1, 1, tzinfo=UTC)}),
+        ("warning.time", {"contact": card(valid_from=datetime(1999, 12, 31, tzinfo=UTC))}),
         ("warning.official_reference", {"source": Source(kind="official")}),
     ],
 )

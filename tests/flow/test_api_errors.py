@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -108,10 +109,23 @@ async def test_a_body_that_is_no_json_is_422(town: Town, sent: bytes) -> None:
     problem(await town.post("officer1", "/v1/warnings", content=sent, headers=headers), 422, "request.invalid")
 
 
+@pytest.mark.parametrize("radius", ["1e999", "NaN", "-Infinity", "-1", "20100"])
+async def test_a_circle_without_a_size_is_422_and_stops_nothing(town: Town, radius: str) -> None:
+    body = town.body()
+    body["area"]["circles"] = [[45.0, 9.0, 12.5]]
+    text = json.dumps(body).replace("12.5", radius)
+    sent = await town.post("officer1", "/v1/warnings", content=text, headers={"Content-Type": "application/json"})
+    problem(sent, 422, "request.invalid")
+    assert (await town.post("officer1", "/v1/warnings", body)).status_code == 201
+    assert (await town.http.get("/readyz")).status_code == 200
+
+
 async def test_a_body_that_says_nonsense_is_422(town: Town) -> None:
     body = town.body()
     late = town.body(expires_at=body["effective_at"])
     problem(await town.post("officer1", "/v1/warnings", late), 422, "warning.validity")
+    never = town.body(expires_at="9999-12-31T23:59:59-08:00")
+    problem(await town.post("officer1", "/v1/warnings", never), 422, "warning.time")
     not_ours = [{"language": "zh", "headline": "暂勿前往意大利"}]
     problem(
         await town.post("officer1", "/v1/warnings", town.body(texts=not_ours)),

@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,50 @@ async def test_an_index_of_cap_leads_to_its_messages_and_an_update_names_its_war
     items = (await town.get("officer1", "/v1/feeds/advice/items")).json()["items"]
     assert [i["verdict"] for i in items] == ["cancelled"]
     assert (await town.get("officer1", f"/v1/warnings/{first['warning_id']}")).json()["status"] == "released"
+
+
+async def test_a_message_that_is_not_there_yet_is_asked_for_again(both: tuple[Town, Publisher]) -> None:
+    town, publisher = both
+    publisher.pages["/index.atom"] = (
+        '<feed xmlns="http://www.w3.org/2005/Atom"><entry><id>x1</id>'
+        '<link type="application/cap+xml" href="a1.xml"/></entry></feed>'
+    )
+    await added(town, feed(publisher, form="cap", url=f"{publisher.url}/index.atom"))
+    await read_once(town, publisher)
+    assert await drafts(town) == []
+    publisher.pages["/a1.xml"] = cap()  # the index stays as it was
+    await read_once(town, publisher)
+    assert len(await drafts(town)) == 1
+
+
+async def test_a_message_of_another_age_keeps_no_other_back(both: tuple[Town, Publisher]) -> None:
+    town, publisher = both
+    publisher.pages["/index.atom"] = (
+        '<feed xmlns="http://www.w3.org/2005/Atom"><entry><id>x1</id>'
+        '<link type="application/cap+xml" href="a1.xml"/></entry><entry><id>x2</id>'
+        '<link type="application/cap+xml" href="a2.xml"/></entry></feed>'
+    )
+    another_age = cap(sent="9999-12-30T00:00:00+00:00")
+    publisher.pages |= {"/a1.xml": another_age, "/a2.xml": cap("a2")}
+    await added(town, feed(publisher, form="cap", url=f"{publisher.url}/index.atom"))
+    await read_once(town, publisher)
+    assert len(await drafts(town)) == 1
+    imported = await town.post("officer1", "/v1/warnings/import", content=another_age.encode())
+    problem(imported, 422, "cap.year")
+
+
+async def test_a_feed_that_is_read_once_a_day_is_not_asked_before(both: tuple[Town, Publisher]) -> None:
+    town, publisher = both
+    publisher.pages["/advice.json"] = advice(1)
+    await added(town, feed(publisher, every_s=86_400))
+    await read_once(town, publisher)
+    for _ in range(3):
+        await town.pass_time(hours=2)
+        await _settled(town)
+    assert len(publisher.asked) == 1
+    town.clock.jump(timedelta(hours=-7))  # set back to before it was read: nothing is known of how long to wait
+    await read_once(town, publisher)
+    assert len(publisher.asked) == 2
 
 
 async def test_rss_is_read_without_its_markup(both: tuple[Town, Publisher]) -> None:
