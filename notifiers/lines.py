@@ -17,6 +17,7 @@ from notifiers.replies import Meaning, connect_failure
 from notifiers.smtp import Line
 
 DOWN_S = 1.0  # seconds for which a server that could not be reached is not tried again
+SPARE_S = 0.01  # seconds by which a loop's timer may be early
 IDLE_S = 60.0  # seconds after which a kept connection is not trusted any more; servers drop them after 30 to 300
 log = logging.getLogger("fenghuo.notifiers")
 
@@ -101,6 +102,8 @@ class Lines:
         except (aiosmtplib.SMTPException, OSError) as error:
             self._down = connect_failure(error)
             self._pause_until = time.monotonic() + DOWN_S
+            # The other lines may all end during the pause, and then nobody else would look for the mails that wait.
+            asyncio.get_running_loop().call_later(DOWN_S + SPARE_S, self.staff)
             return
         self._down = None
         self._lines.add(line)

@@ -201,6 +201,25 @@ async def test_a_goodbye_in_the_middle_of_a_batch_loses_nobody() -> None:
     assert server.connections == 3
 
 
+async def test_mail_that_waits_while_no_connection_is_tried_is_taken_up_again() -> None:
+    async def talk(wire: Wire) -> None:
+        if wire.number == 1:
+            await wire.say("421 4.7.0 too many connections")
+            return
+        if wire.number == 0:
+            await asyncio.sleep(0.1)  # so that the other one is refused first, and this one is a success after it
+        await wire.greet("PIPELINING")
+        await wire.mail()
+        await wire.mail()
+        if wire.number == 2:
+            await wire.mails()
+
+    async with scripted(talk) as server:
+        async with asyncio.timeout(10):
+            assert await send(server, connections=2) == [TAKEN] * 6
+    assert (sorted(server.taken), server.connections >= 3) == (PEOPLE, True)
+
+
 async def test_a_line_that_went_silent_is_given_up() -> None:
     async def talk(wire: Wire) -> None:
         await wire.greet("PIPELINING")
