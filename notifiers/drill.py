@@ -32,12 +32,15 @@ class DrillNotifier:
 
     def __init__(self, real: Notifier, record: Record, clock: Clock, count: Count = lambda *_: None) -> None:
         self.channel = real.channel
-        self.chunk = real.chunk
         self._real = real
         self._record = record
         self._clock = clock
         self._count = count
         self._receipting: set[asyncio.Task[None]] = set()
+
+    @property
+    def chunk(self) -> int:
+        return self._real.chunk
 
     async def send(self, rendered: Rendered, deliveries: Sequence[Delivery]) -> list[Result]:
         if not rendered.sandboxed:

@@ -10,7 +10,10 @@ from collections import deque
 
 
 class Flight:
-    """Places for `limit` recipients of one lane and channel. First come, first served."""
+    """Places for `limit` recipients of one lane and channel. First come, first served.
+
+    Who finds all of them free goes even if they want more: there may have been more when they came.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -25,7 +28,7 @@ class Flight:
 
     def begin(self, count: int) -> bool:
         """Takes places for `count` recipients, if there are, and nobody was there before."""
-        if self._waiting or count > self._free:
+        if self._waiting or not self._room(count):
             return False
         self._free -= count
         return True
@@ -47,11 +50,14 @@ class Flight:
         self._free += count
         self._admit()
 
+    def _room(self, count: int) -> bool:
+        return count <= self._free or self._free >= self._limit
+
     def _admit(self) -> None:
         while self._waiting:
             count, turn = self._waiting[0]
             if not turn.cancelled():
-                if count > self._free:
+                if not self._room(count):
                     return
                 self._free -= count
                 turn.set_result(None)

@@ -197,10 +197,15 @@ class Worker:
         flight = self._flights.setdefault(kind, Flight(FLIGHT * chunk))
         flight.resize(FLIGHT * chunk)
         width = max(1, min(chunk, len(state.due)))
-        if not flight.begin(width):
+        waited = not flight.begin(width)
+        if waited:
             await flight.wait(width)
-            state, version = await self._log.load(stream, shards.evolve)  # what was read may be old by now
+            fewer = max(1, min(width, self._notifiers[state.plan.channel].chunk))  # at a rate that was set meanwhile
+            flight.end(width - fewer)
+            width = fewer
         try:
+            if waited:
+                state, version = await self._log.load(stream, shards.evolve)  # what was read may be old by now
             if stale and state is not None:
                 state = state.hurried(self._clock.now())
             await self._drive(stream, state, version, width)

@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import structlog
 
-from domain.outcomes import Outcome, Reason
+from domain.outcomes import Outcome, Reason, Row
 from domain.people import Channel
 from domain.rates import Rate
 from infra.clock import ManualClock
 from notifiers.breaker import FIRST_S, OPENS_AFTER, Breaker, Pass, State
 from notifiers.channel import Delivery, Rendered, Result
+from notifiers.drill import DrillNotifier
 from notifiers.failover import PROBE, FailoverNotifier, Provider
 from notifiers.limits import Budget, Limits
 from notifiers.rates import Pace
@@ -199,3 +200,18 @@ async def test_a_slow_rate_sends_part_by_part_as_tokens_come() -> None:
         clock.move(timedelta(seconds=1))
     assert len(await task) == 5
     assert account.batches == [2, 1, 1, 1]
+
+
+async def test_a_slow_rate_makes_chunks_smaller_as_soon_as_it_is_set() -> None:
+    async def record(shard_id: str, row: Row) -> None:
+        raise AssertionError
+
+    pair = Pair()
+    channel = DrillNotifier(pair.channel, record, pair.clock)  # as a running program has it
+    assert channel.chunk == 100
+    pair.providers[0].pace.change("", Rate(1, 100))
+    pair.providers[1].pace.change("", Rate(0.3, 100))
+    assert channel.chunk == 10
+    pair.first.answer = DOWN
+    await pair.send(OPENS_AFTER)
+    assert channel.chunk == 3, "that of the one who is asked now"
