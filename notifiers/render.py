@@ -19,6 +19,7 @@ from domain.shards import Circle, Purpose
 from domain.warnings import Status, WarningState
 from notifiers import spoken
 from notifiers.channel import LINK, Rendered
+from notifiers.lasting import ttl_s
 
 HOME_ZONE = ZoneInfo("Asia/Shanghai")  # a batch is rendered once, so times are the duty office's, with the zone said
 SHORT = 300  # characters of a text message before its link: five UCS-2 segments
@@ -205,7 +206,7 @@ def render(
         drill=content.drill,
         sandboxed=warning.sandboxed,
         urgency="normal" if content.level is Level.BLUE else "high",
-        ttl_s=max(60, int((content.expires_at - now).total_seconds())),
+        ttl_s=ttl_s(purpose, content.expires_at, now),
         warning_id=warning.warning_id,
         purpose=purpose,
         rendered_at=now,

@@ -34,8 +34,8 @@ def next_try(
 
     Deferred and unknown outcomes are tried again: a repeat does less harm than silence. The wait doubles from the
     reason's first to its longest, spread by `jitter` (0 to 1, given by the caller) between half and one and a half of
-    it; what the provider asked for (`retry_after_s`) is the least, whatever it is. Nothing is tried after the
-    warning's validity.
+    it; what the provider asked for (`retry_after_s`) is the least, whatever it is. Nothing is tried after
+    `valid_until`: see lasting.py.
     """
     if outcome not in (Outcome.DEFERRED, Outcome.UNKNOWN):
         return None

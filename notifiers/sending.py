@@ -13,6 +13,7 @@ from domain.ports import Clock
 from domain.shards import Purpose, Shard, ShardPlanned, Spent
 from notifiers.channel import Delivery, Notifier, Rendered, Result
 from notifiers.choosing import Chosen
+from notifiers.lasting import tried_until
 from notifiers.links import Links
 from notifiers.opened import UNREADABLE
 from notifiers.quiet import woken
@@ -100,15 +101,9 @@ class Sender:
             return Row(index, Outcome.REFUSED, attempt, Reason.NO_ADDRESS)
         if result is None:  # a channel that breaks its contract leaves us in doubt, and says so
             result = Result(index=index, outcome=Outcome.UNKNOWN, reason=Reason.PROVIDER_ERROR)
-        retry_at = next_try(
-            result.outcome,
-            result.reason,
-            attempt,
-            self._clock.now(),
-            state.plan.valid_until,
-            result.retry_after_s,
-            self._jitter(),
-        )
+        now, plan = self._clock.now(), state.plan
+        until = tried_until(plan.purpose, plan.valid_until, now, attempt)
+        retry_at = next_try(result.outcome, result.reason, attempt, now, until, result.retry_after_s, self._jitter())
         return Row(index, result.outcome, attempt, result.reason, result.provider_ref, retry_at, result.provider)
 
 

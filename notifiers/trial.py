@@ -8,6 +8,7 @@ from datetime import datetime
 from domain.rulepacks import Level
 from domain.shards import ShardPlanned
 from notifiers.channel import Rendered
+from notifiers.lasting import ttl_s
 
 WORDS: dict[str, tuple[str, str]] = {  # the mark that is the subject too, what it is for
     "zh": ("测试消息，无需回复", "领事保护预警系统正在检查能否联系到您。现在没有任何险情。"),
@@ -47,5 +48,5 @@ def render_trial(plan: ShardPlanned, now: datetime) -> Rendered:
         level=Level.BLUE,
         lane=plan.lane,
         urgency="low",
-        ttl_s=max(60, int((plan.valid_until - now).total_seconds())),
+        ttl_s=ttl_s(plan.purpose, plan.valid_until, now),
     )

@@ -58,6 +58,22 @@ def test_a_text_message_asks_for_a_reply_and_a_notification_does_not(language):
     assert said.push in ("上二楼", "Go upstairs")
 
 
+@pytest.mark.parametrize(
+    ("purpose", "minutes", "at_least", "at_most"),
+    [
+        (Purpose.NOTICE, 0, 6 * 3600, 6 * 3600),
+        (Purpose.NOTICE, 400, 60, 60),
+        (Purpose.CANCEL, 0, 6 * 3600, 30 * 3600),
+        (Purpose.CANCEL, 400, 6 * 3600, 24 * 3600),
+        (Purpose.CANCEL, 9000, 6 * 3600, 24 * 3600),
+    ],
+)
+def test_a_withdrawal_is_of_use_though_the_warning_is_over(purpose, minutes, at_least, at_most):
+    now = NOW + timedelta(minutes=minutes)
+    said = render(WARNING, purpose=purpose, circle=Circle.PEOPLE, language="en", now=now)
+    assert at_least <= said.ttl_s <= at_most
+
+
 MARKS = {"zh": "【演习】", "en": "[DRILL]", "es": "[SIMULACRO]", "it": "[ESERCITAZIONE]", "fr": "[EXERCICE]"}
 
 

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.outcomes import Outcome, Reason
+from domain.shards import Purpose
+from notifiers.lasting import LEAST, WITHDRAWAL, WITHDRAWAL_LEAST, tried_until, ttl_s
 from notifiers.retry import HOPELESS_AFTER, LONGEST_S, MOST_ATTEMPTS, PATIENT, next_try
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -72,3 +74,36 @@ def test_it_ends(outcome: Outcome, reason: Reason, jitter: float) -> None:
     last = HOPELESS_AFTER.get(reason, MOST_ATTEMPTS)
     assert next_try(outcome, reason, last - 1, NOW, FOREVER, None, jitter) is not None
     assert next_try(outcome, reason, last, NOW, FOREVER, None, jitter) is None
+
+
+@given(st.sampled_from(Purpose), st.floats(-90_000, 900_000))
+def test_a_message_is_of_use_until_the_warning_ends_and_a_withdrawal_longer(purpose: Purpose, left_s: float) -> None:
+    valid_until = NOW + timedelta(seconds=left_s)
+    lives = timedelta(seconds=ttl_s(purpose, valid_until, NOW))
+    if purpose is Purpose.CANCEL:
+        assert lives >= max(WITHDRAWAL_LEAST, valid_until - NOW)
+        assert valid_until + WITHDRAWAL <= tried_until(purpose, valid_until, NOW, attempt=1)
+    else:
+        assert lives <= max(LEAST, valid_until - NOW)
+        assert tried_until(purpose, valid_until, NOW, attempt=1) == valid_until
+
+
+@given(reasons, st.floats(-90_000, 9_000_000), jitters)
+def test_a_withdrawal_is_tried_again_however_late_it_comes_and_not_for_ever(
+    reason: Reason, late_s: float, jitter: float
+) -> None:
+    now, valid_until, attempt = NOW, NOW - timedelta(seconds=late_s), 0
+    at: datetime | None = now
+    while at is not None:
+        now, attempt = at, attempt + 1
+        until = tried_until(Purpose.CANCEL, valid_until, now, attempt)
+        at = next_try(Outcome.DEFERRED, reason, attempt, now, until, 600.0, jitter)
+    assert attempt >= HOPELESS_AFTER.get(reason, 2)
+    assert attempt <= MOST_ATTEMPTS or now < valid_until + WITHDRAWAL
+
+
+def test_the_last_moment_of_the_calendar_has_no_day_after() -> None:
+    last = datetime.max.replace(tzinfo=UTC)
+    assert tried_until(Purpose.CANCEL, last, NOW, attempt=1) <= last
+    assert tried_until(Purpose.CANCEL, last, NOW, MOST_ATTEMPTS) <= last
+    assert ttl_s(Purpose.CANCEL, last, NOW) > 0

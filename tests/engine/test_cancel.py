@@ -174,6 +174,21 @@ async def test_the_cancellation_goes_out_though_the_validity_ends_meanwhile(tmp_
         assert h.rows(warning_id, "madrid-es", Purpose.CANCEL)[0] == (Outcome.UNKNOWN, Reason.TIMEOUT, 1)
 
 
+async def test_a_withdrawal_that_nobody_takes_is_tried_for_a_day_after_the_warnings_end_and_no_longer(tmp_path):
+    async with house(tmp_path) as h:
+        warning_id = await h.told(Level.RED, target="madrid", lasts=timedelta(minutes=10))
+        busy = {"outcome": Outcome.DEFERRED, "reason": Reason.RATE_LIMITED, "retry_after_s": 18_000.0}
+        h.notifiers[SMS].answers["madrid-es"] = [busy] * 9
+        h.clock.move(timedelta(minutes=9))
+        await cancel(h, warning_id)
+        await h.quiet()
+        for _ in range(9):
+            await h.pass_time(hours=5)
+
+        rows = h.rows(warning_id, "madrid-es", Purpose.CANCEL)
+        assert rows == [(Outcome.DEFERRED, Reason.RATE_LIMITED, n + 1) for n in range(5)]  # at 0, 5, 10, 15, 20 hours
+
+
 async def test_an_update_is_told_to_all_and_ends_the_warning_before(tmp_path):
     async with house(tmp_path) as h:
         first = await h.told(Level.RED, target="madrid")

@@ -208,6 +208,23 @@ async def test_a_withdrawal_waits_for_the_morning_too_and_never_reaches_who_slep
         assert {who for who, _ in h.planned(second, Purpose.CANCEL)} & {"milan-zh", "milan-push"} == set()
 
 
+async def test_a_withdrawal_that_waited_for_the_morning_is_tried_again_though_the_warning_is_over(tmp_path):
+    async with house(tmp_path, ManualClock(NIGHT - timedelta(hours=3))) as h:
+        warning_id = await relayed(h, lasts=timedelta(hours=8))  # it ends half an hour into the night
+        h.clock.move(timedelta(hours=3))
+        await h.desk.cancel(actor("officer1"), warning_id, reason="over")
+        await h.quiet()
+        h.notifiers[SMS].answers["milan-zh"] = [
+            {"outcome": Outcome.DEFERRED, "reason": Reason.RATE_LIMITED, "retry_after_s": 1.0}
+        ]
+        await h.pass_time(hours=8)
+        await h.pass_time(minutes=1)
+        assert h.rows(warning_id, "milan-zh", Purpose.CANCEL, SMS) == [
+            (Outcome.DEFERRED, Reason.RATE_LIMITED, 1),
+            (Outcome.ACCEPTED, Reason.NONE, 2),
+        ]
+
+
 async def test_a_level_and_a_pack_without_quiet_hours_wait_for_nobody(tmp_path):
     async with house(tmp_path, ManualClock(NIGHT)) as h:
         loud = msgspec.structs.replace(standard(), rule_pack_id="loud", quiet=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from pathlib import Path
 
 from domain.outcomes import Outcome, Reason
@@ -12,6 +13,7 @@ from notifiers.aliyun import CODES, REPORTS, code_meaning
 from notifiers.breaker import FIRST_S as OPEN_S
 from notifiers.breaker import OPENS_AFTER, OURS
 from notifiers.failover import PROBE
+from notifiers.lasting import WITHDRAWAL
 from notifiers.replies import bounce_reason, reply_meaning
 from notifiers.retry import FIRST_S, HOPELESS_AFTER, LONGEST_S, MOST_ATTEMPTS, WAITS
 from notifiers.sms import FAILURES, REFUSALS
@@ -34,7 +36,8 @@ Wrong credentials settle nobody at once, since an operator can mend them while t
 attempts. Faults on the provider's side get {error} at the most, whatever else is deferred or unknown {most}; what only
 waits for its turn at a rate is never given up. The first wait is about {first:.0f} seconds (credentials {slow:.0f},
 rates {fast:.0f}), the longest about {longest:.0f} (rates {rates:.0f}), and more where the provider asks for it; nothing
-is tried after the warning's validity (`notifiers/retry.py`).
+is tried after the warning's validity, its withdrawal {withdrawal} hours longer (`notifiers/retry.py`,
+`notifiers/lasting.py`).
 
 Where a channel has several providers, what is *deferred* goes to the next one in the same attempt, and what is
 *unknown* does not. After {failures} failures in a row of a provider's own ({ours})
@@ -233,6 +236,7 @@ def page() -> str:
         most=MOST_ATTEMPTS, first=FIRST_S, longest=LONGEST_S,
         slow=WAITS[Reason.CREDENTIALS][0], fast=WAITS[Reason.RATE_LIMITED][0], rates=WAITS[Reason.RATE_LIMITED][1],
         failures=OPENS_AFTER, ours=", ".join(f"`{r}`" for r in sorted(OURS)), open=OPEN_S, probe=PROBE,
+        withdrawal=WITHDRAWAL // timedelta(hours=1),
     )  # fmt: skip
     sections: list[tuple[str, Callable[[], str]]] = [
         (SMS, sms), (CALLBACKS, callbacks), (VOICE, voice_requests), (CALLS, calls),
