@@ -26,7 +26,7 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
 
     `voice` is what a call says, in `voice_language`; `number` a short reference that people can name on the phone and
     that stands in the approved templates of providers that allow no free text.
-    `warning_id`, `purpose` and `rendered_at` are for receivers that are programs.
+    `warning_id`, `purpose`, `rendered_at` and `expires_at`, when the warning ends, are for receivers that are programs.
     """
 
     language: str
@@ -43,10 +43,11 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     drill: bool = False
     sandboxed: bool = False  # of a drill that reaches no provider: see drill.py
     urgency: str = "high"  # RFC 8030 section 5.3: very-low, low, normal, high
-    ttl_s: int = 3600  # seconds until the message is of no use
+    ttl_s: int = 3600  # seconds until the message is of no use, as of when it is handed over
     warning_id: str = ""
     purpose: Purpose = Purpose.NOTICE
     rendered_at: datetime | None = None
+    expires_at: datetime | None = None
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):

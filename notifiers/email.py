@@ -168,7 +168,8 @@ class EmailNotifier:
         """The letter of a batch. Building one costs as much as sending three mails and a station's batch is small, so
         batches of the same minute with the same words share it."""
         date = self._now()
-        key = (rendered, longest_link, int(date.timestamp() // 60))
+        # Nothing in a mail says how long it is of use, and that differs with each second.
+        key = (msgspec.structs.replace(rendered, ttl_s=0), longest_link, int(date.timestamp() // 60))
         letter = self._letters.get(key)
         if letter is None:
             if len(self._letters) >= LETTERS_KEPT:

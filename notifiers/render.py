@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import zlib
-from datetime import datetime
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -210,6 +210,7 @@ def render(
         warning_id=warning.warning_id,
         purpose=purpose,
         rendered_at=now,
+        expires_at=content.expires_at.astimezone(UTC),
     )
     return _marked(said_so, words.drill, parts) if content.drill else said_so
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from domain.outcomes import Outcome, Reason, Row
@@ -13,7 +14,7 @@ from domain.ports import Clock
 from domain.shards import Purpose, Shard, ShardPlanned, Spent
 from notifiers.channel import Delivery, Notifier, Rendered, Result
 from notifiers.choosing import Chosen
-from notifiers.lasting import tried_until
+from notifiers.lasting import tried_until, ttl_s
 from notifiers.links import Links
 from notifiers.opened import UNREADABLE
 from notifiers.quiet import woken
@@ -63,6 +64,9 @@ class Sender:
             attempts = state.attempts
             late = (Row(i, Outcome.EXPIRED, attempts.get(i, 0) + 1, Reason.VALIDITY_OVER) for i in indices)
             return tuple(late), ()
+        # The words may be kept from long ago; what is left of the validity is that of now.
+        left_s = ttl_s(plan.purpose, plan.valid_until, self._clock.now())
+        rendered = msgspec.structs.replace(rendered, ttl_s=left_s)
         deliveries = [
             Delivery(
                 index=i,

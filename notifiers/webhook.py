@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import Any
 
 import aiohttp
@@ -116,7 +115,7 @@ class WebhookNotifier:
 
 def body_of(rendered: Rendered) -> bytes:
     """The body of a batch, with LINK where each recipient's own link goes. It holds nothing about the person."""
-    at = rendered.rendered_at
+    at, until = rendered.rendered_at, rendered.expires_at
     data = {
         "warning_id": rendered.warning_id,
         "number": rendered.number,
@@ -128,7 +127,7 @@ def body_of(rendered: Rendered) -> bytes:
         "text": sendable(rendered.text),
         "short": sendable(rendered.short),
         "link": LINK,
-        "expires_at": None if at is None else (at + timedelta(seconds=rendered.ttl_s)).isoformat(),
+        "expires_at": None if until is None else until.isoformat(),
     }
     kind = f"warning.{rendered.purpose.value}"
     return msgspec.json.encode({"type": kind, "timestamp": None if at is None else at.isoformat(), "data": data})

@@ -292,6 +292,20 @@ async def test_connections_are_kept(mail: EmailRig) -> None:
     assert mail.sandbox.connections <= 8
 
 
+async def test_the_same_words_are_one_letter_within_a_minute_however_long_they_are_of_use(mail: EmailRig) -> None:
+    now = datetime(2026, 7, 1, 8, 0, tzinfo=UTC)
+    notifier = EmailNotifier(mail.settings(), now=lambda: now)
+    address = mail.someone()
+    for changes in ({"ttl_s": 3600}, {"ttl_s": 3599}, {"ttl_s": 3598, "subject": "other words"}):
+        await notifier.send(rendered(**changes), deliveries([address]))
+    now += timedelta(minutes=1)
+    await notifier.send(rendered(), deliveries([address]))
+    await notifier.close()
+    first, second, third, fourth = (sent.parsed().get_boundary() for sent in mail.sandbox.sent_to(address))
+    assert first == second
+    assert len({first, third, fourth}) == 3  # a boundary is made up anew for each letter
+
+
 async def test_a_connection_dropped_while_idle_loses_no_mail(mail: EmailRig) -> None:
     notifier = EmailNotifier(mail.settings(connections=2))
     for number in range(4):

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import socket
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -78,7 +78,7 @@ async def test_the_receiver_reads_what_a_program_needs_and_nothing_about_the_per
     at = datetime(2026, 7, 1, 8, 0, tzinfo=UTC)
     (result,) = await send(
         hooks.notifier(), [somebody], warning_id="a" * 32, number="123456", level=Level.ORANGE, lane=Lane.HIGH,
-        drill=True, purpose=Purpose.CANCEL, rendered_at=at, ttl_s=3600,
+        drill=True, purpose=Purpose.CANCEL, rendered_at=at, expires_at=at + timedelta(hours=1), ttl_s=90_000,
     )  # fmt: skip
     assert result.outcome is Outcome.DELIVERED
     (hook,) = hooks.sandbox.sent_to(somebody)
@@ -103,11 +103,12 @@ async def test_the_receiver_reads_what_a_program_needs_and_nothing_about_the_per
 
 
 async def test_a_repeat_is_the_same_bytes_with_a_new_time(hooks: WebhookRig) -> None:
-    somebody, now = hooks.someone(), [0.0]
+    somebody, now, at = hooks.someone(), [0.0], datetime(2026, 7, 1, 8, 0, tzinfo=UTC)
     notifier = WebhookNotifier(WebhookSettings(allowed_origins=frozenset({hooks.sandbox.url})), now=lambda: now[0])
     for attempt in (1, 2):
         now[0] = datetime.now(UTC).timestamp() + attempt
-        await notifier.send(rendered(), deliveries([somebody], attempt))
+        words = rendered(rendered_at=at, expires_at=at + timedelta(hours=1), ttl_s=3600 // attempt)
+        await notifier.send(words, deliveries([somebody], attempt))
     await notifier.close()
     first, second = hooks.sandbox.sent_to(somebody)
     assert (first.body, first.message_id) == (second.body, second.message_id)

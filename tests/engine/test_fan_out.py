@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import pytest
-from house import EMAIL, MILAN, OTHERS, SMS, STAFF, actor, house
+from house import EMAIL, MILAN, NOW, OTHERS, SMS, STAFF, actor, house
 
 from domain.outcomes import Outcome, Reason
 from domain.planning import PlanMade
 from domain.rulepacks import Level
 from domain.shards import ChunkIntended, ChunkRecorded, ShardLeased
+from infra.clock import ManualClock
 
 ACCEPTED = (Outcome.ACCEPTED, Reason.NONE, 1)
 
@@ -157,6 +159,23 @@ async def test_nothing_is_sent_once_the_validity_is_over(tmp_path):
         assert h.rows(warning_id, "milan-zh")[-1] == (Outcome.EXPIRED, Reason.VALIDITY_OVER, 2)
         assert h.sent() == []
         assert h.view(lambda v, db: v.warnings.one(db, warning_id))["status"] == "expired"
+
+
+async def test_a_message_that_goes_out_late_is_kept_by_the_provider_no_longer_than_the_warning_holds(tmp_path):
+    async with house(tmp_path, ManualClock(NOW)) as h:
+        for channel in (SMS, EMAIL):
+            h.notifiers[channel].answers["milan-both"] = [
+                {"outcome": Outcome.DEFERRED, "reason": Reason.PROVIDER_BUSY, "retry_after_s": 7000.0}
+            ]
+        warning_id = await h.told(Level.RED, target="milan", lasts=timedelta(hours=2))
+        await h.pass_time(seconds=7100)
+
+        for channel in (SMS, EMAIL):
+            assert len(h.rows(warning_id, "milan-both", channel=channel)) == 2
+            said = [rendered for who, _, rendered in h.notifiers[channel].sent if who == "milan-both"]
+            assert [rendered.ttl_s for rendered in said] == [7200, 100]
+            assert len({msgspec.structs.replace(rendered, ttl_s=0) for rendered in said}) == 1  # all else is the same
+            assert {rendered.expires_at for rendered in said} == {NOW + timedelta(hours=2)}
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 100])
