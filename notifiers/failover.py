@@ -16,6 +16,7 @@ import structlog
 from domain.outcomes import Outcome, Reason
 from domain.people import Channel
 from domain.ports import Clock
+from domain.shards import Purpose
 from notifiers.breaker import Breaker, Pass, State
 from notifiers.channel import Delivery, Notifier, Rendered, Result
 from notifiers.limits import Budget, weigher
@@ -91,6 +92,9 @@ class Provider:
         async with asyncio.TaskGroup() as group:
             while going:
                 admitted = await self.pace.admit([weight for _, weight, _ in going], rendered.lane)
+                if self._over(rendered):
+                    left = [_expired(d) for d, _, _ in going]
+                    break
                 if not admitted:
                     left = [_deferred(d, Reason.RATE_LIMITED, 1.0) for d, _, _ in going]
                     break
@@ -102,6 +106,11 @@ class Provider:
         if probe and not parts:
             self._heard([], probe=True)
         return [result for part in parts for result in part.result()] + left
+
+    def _over(self, rendered: Rendered) -> bool:
+        """Whether the warning ended while its messages waited for their turn. A withdrawal has no such end."""
+        until = rendered.expires_at
+        return until is not None and self.clock.now() >= until and rendered.purpose is not Purpose.CANCEL
 
     async def _asked(
         self, rendered: Rendered, going: Sequence[tuple[Delivery, int, int]], *, probe: bool
@@ -257,6 +266,10 @@ class Providers:
 
 def providers_of(notifiers: Iterable[Notifier]) -> Providers:
     return Providers(p for n in notifiers if isinstance(n, FailoverNotifier) for p in n.providers)
+
+
+def _expired(delivery: Delivery) -> Result:
+    return Result(index=delivery.index, outcome=Outcome.EXPIRED, reason=Reason.VALIDITY_OVER)
 
 
 def _deferred(delivery: Delivery, reason: Reason, retry_after_s: float | None) -> Result:

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 import structlog
 
 from domain.outcomes import Outcome, Reason, Row
 from domain.people import Channel
 from domain.rates import Rate
+from domain.shards import Purpose
 from infra.clock import ManualClock
 from notifiers.breaker import FIRST_S, OPENS_AFTER, Breaker, Pass, State
 from notifiers.channel import Delivery, Rendered, Result
@@ -200,6 +202,30 @@ async def test_a_slow_rate_sends_part_by_part_as_tokens_come() -> None:
         clock.move(timedelta(seconds=1))
     assert len(await task) == 5
     assert account.batches == [2, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("purpose", "late"), [(Purpose.NOTICE, 2), (Purpose.CANCEL, 0)])
+async def test_who_waits_for_a_turn_until_the_warning_is_over_gets_nothing_but_its_withdrawal(
+    purpose: Purpose, late: int
+) -> None:
+    clock, account, backup = ManualClock(NOW), Account(), Account()
+    prices = Limits(prices={"": 1_000_000})
+    first = Provider("sms", account, clock, pace=Pace(clock, "", {"": Rate(1, 2)}), budget=Budget("sms", prices, clock))
+    channel = FailoverNotifier([first, Provider("backup", backup, clock)])
+    words = msgspec.structs.replace(WORDS, purpose=purpose, expires_at=NOW + timedelta(seconds=2))
+    task = asyncio.create_task(channel.send(words, to(5)))
+    while not task.done():
+        for _ in range(30):
+            await asyncio.sleep(0)
+        clock.move(timedelta(seconds=1))
+    found = {result.index: (result.outcome, result.reason) for result in await task}
+
+    taken = 5 - late
+    assert account.asked == list(range(taken))
+    assert backup.asked == [], "what is over for one is over for all"
+    assert [found[i] for i in range(taken)] == [(Outcome.ACCEPTED, Reason.NONE)] * taken
+    assert [found[i] for i in range(taken, 5)] == [(Outcome.EXPIRED, Reason.VALIDITY_OVER)] * late
+    assert first.described()["spent_today"] == taken * 1_000_000
 
 
 async def test_a_slow_rate_makes_chunks_smaller_as_soon_as_it_is_set() -> None:
