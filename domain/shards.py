@@ -188,6 +188,8 @@ def intend(state: Shard, indices: tuple[int, ...]) -> list[Event]:
 
 def hold(state: Shard, until: dict[int, datetime]) -> list[Event]:
     """Lets recipients sleep, each until their moment. It is no attempt: nothing was sent, and nothing is in doubt."""
+    if not until:  # of a stopped shard, too: its holder may have come for what is in doubt
+        return []
     if state.stopped:
         raise Refused("shard.stopped", "The warning was withdrawn.")
     stray = [index for index in until if index in state.open or index not in state.due]
@@ -196,7 +198,7 @@ def hold(state: Shard, until: dict[int, datetime]) -> list[Event]:
     rows = tuple(
         Row(i, Outcome.DEFERRED, state.attempts.get(i, 0), Reason.QUIET_HOURS, "", at) for i, at in until.items()
     )
-    return [ShardHeld(shard_id=state.plan.shard_id, rows=rows)] if rows else []
+    return [ShardHeld(shard_id=state.plan.shard_id, rows=rows)]
 
 
 def record(state: Shard, rows: tuple[Row, ...], spent: tuple[Spent, ...] = ()) -> list[Event]:

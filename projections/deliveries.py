@@ -26,7 +26,7 @@ from projections.projection import Projection, Utc, among, rows_by_key, upsert
 
 class Deliveries(Projection):
     name = "deliveries"
-    code_version = 4
+    code_version = 5
 
     def __init__(self, generation: int = 0) -> None:
         super().__init__(generation)

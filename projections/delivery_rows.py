@@ -84,7 +84,9 @@ def evolve_shard(row: dict[str, Any], r: Recorded) -> None:
     row["position"] = r.position
     match r.event:
         case ShardLeased(worker=worker, until=until):
-            row.update(worker=worker, leased_until=until, status="leased")
+            row.update(worker=worker, leased_until=until)
+            if row["status"] != STOPPED:  # else its holder only writes down what is in doubt
+                row["status"] = "leased"
         case ChunkIntended(indices=indices):
             row["open"] += len(indices)
             row["next_due"] = None

@@ -143,6 +143,16 @@ def test_where_nothing_is_open_nothing_is_in_doubt():
     assert shards.in_doubt(shard(LEASED, intended(0), recorded(sent(0))), retry_at=NOW) == []
 
 
+def test_who_comes_for_what_is_in_doubt_of_a_stopped_shard_holds_nobody():
+    stopped = shard(LEASED, intended(0), *shards.stop(shard(LEASED, intended(0))))
+
+    assert shards.hold(stopped, {}) == []
+    assert code_of(Refused, lambda: shards.hold(stopped, {1: LATER})) == "shard.stopped"
+    (event,) = shards.in_doubt(stopped, retry_at=None)
+    assert (settled := shards.evolve(stopped, event)) is not None
+    assert settled.finished
+
+
 def test_a_stop_ends_all_intents_but_lets_outcomes_in():
     state = shard(LEASED, intended(0), *shards.stop(shard(LEASED, intended(0))))
 
