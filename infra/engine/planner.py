@@ -35,7 +35,7 @@ from projections.warnings import state_of
 
 _log = structlog.get_logger("fenghuo.planner")
 
-SETTLE_S = 120.0  # how long a cancellation waits for the answers to what was being sent
+SETTLE_S = 120.0  # how long those who were reached wait for the answers to what was being sent to others
 
 
 class Planner:
@@ -115,13 +115,24 @@ class Planner:
             causation_id=trigger["event_id"],
             rule_pack_id=rule_pack_id,
         )
+        ended = trigger["warning_id"] if trigger["kind"] in ENDS else corrected
         with self._head_start.running(lane):
-            ended = trigger["warning_id"] if trigger["kind"] in ENDS else corrected
-            if ended is not None:
-                await self._stop_sending(ended, origin)
-            await self._plan(trigger, origin, lane)
+            settled = await self._round(trigger, origin, lane, ended)
+        while not settled:  # without a head start: nobody is to hold still for what waits for answers
+            await self._follower.moved(await self._log.last_position() - 1)  # or somebody could be planned twice
+            settled = await self._round(trigger, origin, lane, ended)
 
-    async def _plan(self, trigger: dict[str, Any], origin: Origin, lane: Lane) -> None:
+    async def _round(self, trigger: dict[str, Any], origin: Origin, lane: Lane, ended: str | None) -> bool:
+        """Plans it whole once nothing of the warning `ended` is being sent any more, and says so by True.
+
+        Where that takes long, those whom it is known to have reached are told at once. The others are not known yet:
+        the trigger stays on the list, and they have another round.
+        """
+        settled = ended is None or await self._stop_sending(ended, origin)
+        await self._plan(trigger, origin, lane, whole=settled)
+        return settled
+
+    async def _plan(self, trigger: dict[str, Any], origin: Origin, lane: Lane, *, whole: bool) -> None:
         portions = self._portions.of(trigger)
         made: PlanMade | None = None
         first, cut_off = lane is Lane.EXTREME, False
@@ -133,6 +144,8 @@ class Planner:
                     made = last
                     if cut_off:
                         await self._append_new(await self._left_out(trigger), origin)
+                    if not whole:
+                        return
                     await self._append_new(appends, origin)
                 else:
                     cut_off |= not await self._append_new(appends, origin)
@@ -215,8 +228,9 @@ class Planner:
         ]
         return [Append(shard_stream(plan.shard_id), 0, [plan]) for plan in rest]
 
-    async def _stop_sending(self, warning_id: str, origin: Origin) -> None:
-        """Ends what is still being sent, so that "those reached" is a fact before they are told."""
+    async def _stop_sending(self, warning_id: str, origin: Origin) -> bool:
+        """Ends what is still being sent, so that "those reached" is a fact before they are told; False where some of
+        it has no outcome after SETTLE_S."""
         stopped: set[str] = set()
         try:
             async with asyncio.timeout(SETTLE_S):
@@ -225,7 +239,7 @@ class Planner:
                     position = self._views.position
                     plans_wait, left = await asyncio.to_thread(self._still_sending, warning_id)
                     if not plans_wait and not left:
-                        return
+                        return True
                     fresh = [shard_id for shard_id in left if shard_id not in stopped]
                     for shard_id in fresh:
                         await self._log.execute(shard_stream(shard_id), shards.evolve, _stop, origin)
@@ -234,6 +248,7 @@ class Planner:
                         await self._follower.moved(position)
         except TimeoutError:
             _log.warning("cancel_unsettled", warning_id=warning_id)
+            return False
 
     def _still_sending(self, warning_id: str) -> tuple[bool, list[str]]:
         with self._views.reading() as db:

@@ -133,7 +133,7 @@ async def test_a_plan_that_was_cut_off_is_finished_and_loses_nobody(tmp_path, cu
             return await appended(appends, origin)
 
         async def settled(*_):
-            return None
+            return True
 
         monkeypatch.setattr(planner, "_stop_sending", settled)
         monkeypatch.setattr(s.log, "append", failing)
