@@ -60,7 +60,7 @@ def create_app(
 ) -> FastAPI:
     """The application over wired services. Call `end_streams` before the server waits for its connections."""
     source = Source(services)
-    hub = Hub(source)
+    hub = Hub(source, scope=source.scope)
 
     app = FastAPI(
         title=TITLE,
@@ -98,9 +98,7 @@ def create_app(
         app.include_router(router)
     app.router.routes[0:0] = [*callbacks.routes, *calls.routes]
     app.include_router(public.router)
-    app.include_router(
-        console(source, PagesDesk(services), lambda request: who(services, request), hub=hub, scope=source.scope)
-    )
+    app.include_router(console(source, PagesDesk(services), lambda request: who(services, request), hub=hub))
     app.include_router(duty(DutyPage(services), lambda request: who(services, request)))
     app.include_router(reach_page(services, lambda request: who(services, request)))
     app.include_router(unclear_pages(services, lambda request: who(services, request)))

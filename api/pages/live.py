@@ -1,8 +1,9 @@
 """The live console: each change of a warning is rendered once and handed as the same bytes to everyone who watches.
 
 A Channel per (warning, language, permission scope) waits for the views to move on, takes one View, renders the step
-from the last and offers it to its watchers. A watcher has a bounded queue; one that does not read is cut off and comes
-back with its Last-Event-ID. A server that stops calls `Hub.close()` first: open streams would keep it from exiting.
+from the last and offers it to its watchers. Whose scope is another by then gets nothing more, and comes back under
+their own. A watcher has a bounded queue; one that does not read is cut off and comes back with its Last-Event-ID. A
+server that stops calls `Hub.close()` first: open streams would keep it from exiting.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ PACE_S = 0.1  # at most ten renders a second: people do not read faster, and wha
 HEARTBEAT_S = 15.0  # below the idle limit of every usual proxy
 BACKLOG = 32  # frames a watcher may be behind before it is cut off
 RETRY_MS = 2000
+ANEW = b"id: 0\n\n"  # without data it shows nothing, but a browser comes back with this id and is given everything
 
 Key = tuple[str, str, str]
 Frame = tuple[int, bytes]
@@ -38,10 +40,20 @@ def event(position: int, markup: str) -> bytes:
     return f"id: {position}\nevent: state\n{data}\n".encode()
 
 
-class Watcher:
-    """One open stream: what waits to be written to it. `cut` is called when it fell too far behind."""
+def own_scope(who: Who) -> str:
+    """The narrowest permission scope: a person and what they may do. Right whatever the source shows to whom."""
+    return "\n".join([who.person_id, *sorted(who.may)])
 
-    def __init__(self, backlog: int) -> None:
+
+class Watcher:
+    """One open stream and its reader: what waits to be written to it. `cut` is called when it fell too far behind.
+
+    `outdated`: its reader's rights are others by now, and so what their page shows.
+    """
+
+    def __init__(self, who: Who, backlog: int) -> None:
+        self.who = who
+        self.outdated = False
         self.frames: asyncio.Queue[Frame | None] = asyncio.Queue()
         self.cut: Callable[[], object] = lambda: None
         self._backlog = backlog
@@ -59,16 +71,19 @@ class Watcher:
 
 
 class Channel:
-    """One warning in one language for one permission scope, and everyone who watches it."""
+    """One warning in one language for one permission scope, and everyone who watches it.
 
-    def __init__(self, source: ConsoleSource, who: Who, warning_id: str, language: str, pace_s: float) -> None:
+    It reads as any of its watchers, and asks each time who of them still has the scope that it is for.
+    """
+
+    def __init__(self, source: ConsoleSource, scope: Callable[[Who], str], key: Key, pace_s: float) -> None:
         self.watchers: set[Watcher] = set()
         self.renders = 0
-        self._source, self._who, self._warning_id, self._language = source, who, warning_id, language
-        self._pace_s = pace_s
+        self._source, self._scope, self._pace_s = source, scope, pace_s
+        self._warning_id, self._language, self._key_scope = key
         self._view: asyncio.Future[View | None] = asyncio.get_running_loop().create_future()
         self._caught_up: dict[int, asyncio.Task[bytes]] = {}
-        self._task = asyncio.create_task(self._run(), name=f"console {warning_id} {language}")
+        self._task = asyncio.create_task(self._run(), name=f"console {key[0]} {key[1]}")
 
     async def join(self, watcher: Watcher, since: int) -> tuple[int, bytes]:
         """From here on the watcher gets each step. Returns the position it starts at and what it missed before that."""
@@ -93,7 +108,7 @@ class Channel:
 
     async def _run(self) -> None:
         try:
-            view = await asyncio.to_thread(self._read, None)
+            view, _ = await self._advance(None)
             self._view.set_result(view)
             clock = asyncio.get_running_loop().time
             rendered_at = clock() - self._pace_s
@@ -101,10 +116,9 @@ class Channel:
                 await self._source.changed(view.position)
                 await asyncio.sleep(max(0.0, rendered_at + self._pace_s - clock()))
                 rendered_at = clock()
-                after, frame = await asyncio.to_thread(self._advance, view)
-                if after is None:
+                view, frame = await self._advance(view)
+                if view is None:
                     return
-                view = after
                 self._view = asyncio.get_running_loop().create_future()
                 self._view.set_result(view)
                 self._caught_up = {}
@@ -115,15 +129,35 @@ class Channel:
         finally:
             self._finish()
 
-    def _read(self, before: View | None) -> View | None:
-        return fragments.read(self._source, self._who, self._warning_id, self._language, before)
+    async def _advance(self, before: View | None) -> tuple[View | None, Frame | None]:
+        """The view now and what leads to it, for the watchers that are left: those who may not see it are ended."""
+        watching = {watcher.who for watcher in self.watchers}
+        view, frame, outdated = await asyncio.to_thread(self._read, before, watching)
+        for watcher in [one for one in self.watchers if one.who in outdated]:
+            self.watchers.discard(watcher)
+            watcher.outdated = True
+            watcher.end()
+        return view, frame
 
-    def _advance(self, before: View) -> tuple[View | None, Frame | None]:
-        after = self._read(before)
-        if after is None or (markup := fragments.step(before, after)) is None:
-            return after, None
-        self.renders += 1
-        return after, (after.position, event(after.position, markup))
+    def _read(self, before: View | None, watching: set[Who]) -> tuple[View | None, Frame | None, set[Who]]:
+        """In a thread. The view, the step to it, and who of these has another scope by now."""
+        after, frame = self._view_of_any(before, watching), None
+        if before is not None and after is not None and (markup := fragments.step(before, after)) is not None:
+            self.renders += 1
+            frame = (after.position, event(after.position, markup))
+        return after, frame, {who for who in watching if not self._covers(who)}
+
+    def _view_of_any(self, before: View | None, watching: set[Who]) -> View | None:
+        """As one who has the scope before and after it is read: in between, rights may be given and withdrawn."""
+        for who in watching:
+            if self._covers(who):
+                view = fragments.read(self._source, who, self._warning_id, self._language, before)
+                if self._covers(who):
+                    return view
+        return None
+
+    def _covers(self, who: Who) -> bool:
+        return self._scope(who) == self._key_scope
 
     def _finish(self) -> None:
         if not self._view.done():
@@ -143,17 +177,23 @@ class Channel:
 
 
 class Hub:
-    """All channels. `source` is asked by one task a channel, however many watch."""
+    """All channels. `source` is asked by one task a channel, however many watch.
+
+    Readers of equal `scope` share what is rendered: give one only where the source shows all of them exactly the same.
+    It is asked in threads, and again for each frame.
+    """
 
     def __init__(
         self,
         source: ConsoleSource,
         *,
+        scope: Callable[[Who], str] = own_scope,
         pace_s: float = PACE_S,
         heartbeat_s: float = HEARTBEAT_S,
         backlog: int = BACKLOG,
     ) -> None:
         self.heartbeat_s = heartbeat_s
+        self.scope = scope
         self.channels: dict[Key, Channel] = {}
         self._source, self._pace_s, self._backlog = source, pace_s, backlog
         self._closing: set[asyncio.Task[None]] = set()
@@ -167,17 +207,17 @@ class Hub:
     def stream(
         self, who: Who, warning_id: str, language: str, scope: str, since: int, still: Callable[[], Awaitable[bool]]
     ) -> EventStream:
-        """The response that watches a warning from log position `since` on. `still` is asked at every heartbeat
-        whether its reader may go on."""
+        """The response that watches a warning from log position `since` on, by somebody of this `scope`. `still` is
+        asked at every heartbeat whether its reader may go on."""
         return EventStream(self, who, (warning_id, language, scope), since, still)
 
-    async def watch(self, who: Who, key: Key, since: int, watcher: Watcher) -> tuple[int, bytes]:
+    async def watch(self, key: Key, since: int, watcher: Watcher) -> tuple[int, bytes]:
         if self._closed:
             watcher.end()
             return since, b""
         channel = self.channels.get(key)
         if channel is None or channel.ended:
-            channel = self.channels[key] = Channel(self._source, who, key[0], key[1], self._pace_s)
+            channel = self.channels[key] = Channel(self._source, self.scope, key, self._pace_s)
         return await channel.join(watcher, since)
 
     def leave(self, key: Key, watcher: Watcher) -> None:
@@ -210,7 +250,7 @@ class EventStream(Response):
         self._hub, self._who, self._key, self._since, self._still = hub, who, key, since, still
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        watcher = Watcher(self._hub._backlog)
+        watcher = Watcher(self._who, self._hub._backlog)
         writing = asyncio.create_task(self._write(watcher, send))
         watcher.cut = writing.cancel
         gone = asyncio.create_task(_gone(receive))
@@ -227,24 +267,28 @@ class EventStream(Response):
     async def _write(self, watcher: Watcher, send: Callable[[MutableMapping[str, Any]], Awaitable[None]]) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await send(_body(f"retry: {RETRY_MS}\n\n".encode()))
-        position, missed = await self._hub.watch(self._who, self._key, self._since, watcher)
-        if missed:
+        position, missed = await self._hub.watch(self._key, self._since, watcher)
+        if missed and not watcher.outdated:
             await send(_body(missed))
+        clock = asyncio.get_running_loop().time
+        beats_at = clock() + self._hub.heartbeat_s
         while True:
             try:
-                async with asyncio.timeout(self._hub.heartbeat_s):
+                async with asyncio.timeout_at(beats_at):  # however much there is to be written meanwhile
                     frame = await watcher.frames.get()
             except TimeoutError:
                 if not await self._still():
+                    watcher.outdated = True
                     break
                 await send(_body(b": still here\n\n"))
+                beats_at = clock() + self._hub.heartbeat_s
                 continue
             if frame is None:
                 break
             if frame[0] > position:
                 position = frame[0]
                 await send(_body(frame[1]))
-        await send({"type": "http.response.body", "body": b""})
+        await send({"type": "http.response.body", "body": ANEW if watcher.outdated else b""})
 
 
 def _body(data: bytes) -> dict[str, Any]:

@@ -23,23 +23,16 @@ MAX_FORM: Final = 512 * 1024  # three texts of 20,000 characters in two language
 _ENVELOPE: Final = 16 * 1024  # what multipart adds around the one file
 
 
-def own_scope(who: Who) -> str:
-    """The narrowest permission scope: a person and what they may do. Right whatever the source shows to whom."""
-    return "\n".join([who.person_id, *sorted(who.may)])
-
-
 def console(
     source: ConsoleSource,
     desk: ConsoleDesk,
     current: Callable[[Request], Who],
     *,
     hub: Hub | None = None,
-    scope: Callable[[Who], str] = own_scope,
 ) -> APIRouter:
     """Everything below `/console`. `current` says who asks and raises NotSignedIn.
 
-    `hub` is the caller's to close before the server stops. Readers of equal `scope` share what is rendered for the
-    live stream: give one only where the source shows all of them exactly the same.
+    `hub` is the caller's to close before the server stops.
     """
     router = APIRouter(route_class=guard.PageRoute, include_in_schema=False)
     live = hub or Hub(source)
@@ -73,15 +66,15 @@ def console(
         language = i18n.choose(request)
         if await run_in_threadpool(source.warning, who, warning_id, language) is None:
             raise _unknown()
-        key = scope(who)
+        scope = await run_in_threadpool(live.scope, who)
 
         async def still() -> bool:
             try:
-                return scope(await asking(request)) == key
+                return await run_in_threadpool(live.scope, await asking(request)) == scope
             except FenghuoError:
                 return False
 
-        return live.stream(who, warning_id, language, key, _since(request), still)
+        return live.stream(who, warning_id, language, scope, _since(request), still)
 
     @router.post("/console/warnings")
     async def draft(request: Request) -> Response:

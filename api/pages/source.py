@@ -47,9 +47,11 @@ class Source:
         self._s = s
 
     def scope(self, who: Who) -> str:
-        """People whose grants cover the same nodes see the same, so what is rendered for one serves all of them."""
-        nodes = self._s.desk.nodes_allowed(who.person_id, Action.RELAY_READ)
-        return f"{hash(nodes)}\n" + "\n".join(sorted(who.may))
+        """People with the same roles over the same nodes see the same, whichever action it takes to see it: what is
+        rendered for one serves all of them. With what they may do, since that is known from a moment earlier."""
+        actor = Actor(person_id=who.person_id, correlation_id="scope")
+        grants = self._s.desk.grants_allowing(actor, frozenset())
+        return "\n".join([*sorted({f"{grant.role.value} {grant.node_id}" for grant in grants}), "", *sorted(who.may)])
 
     def warnings(self, who: Who, language: str) -> Sequence[WarningLine]:
         with self._s.views.reading() as db:

@@ -11,6 +11,8 @@ import time
 from collections.abc import MutableMapping
 from typing import Any
 
+import msgspec
+
 from api.pages.live import Hub
 from tests.browser.fakes import DUTY, Memory
 
@@ -40,8 +42,8 @@ async def measure(shared: bool) -> str:
             await asyncio.Event().wait()
             return {}
 
-        scope = "all" if shared else str(number)
-        await hub.stream(DUTY, "w-1", "zh", scope, start, still)({"type": "http"}, receive, send)
+        who = DUTY if shared else msgspec.structs.replace(DUTY, person_id=str(number))
+        await hub.stream(who, "w-1", "zh", hub.scope(who), start, still)({"type": "http"}, receive, send)
 
     tasks = [asyncio.create_task(reader(number)) for number in range(READERS)]
     while sum(len(channel.watchers) for channel in hub.channels.values()) < READERS:  # noqa: ASYNC110

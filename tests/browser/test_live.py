@@ -235,6 +235,82 @@ async def test_heartbeats_keep_it_open_and_end_it_when_the_reader_may_no_longer(
         await until(lambda: not hub.channels)
 
 
+async def test_a_busy_stream_is_ended_when_the_reader_may_no_longer_as_well(memory: Memory) -> None:
+    signed_in = True
+
+    def current(_request: Request) -> Who:
+        if not signed_in:
+            raise NotSignedIn("session.ended", "The session is over.")
+        return DUTY
+
+    hub = Hub(memory, heartbeat_s=0.2, pace_s=0.001)
+    app = FastAPI()
+    app.include_router(console(memory, memory, current, hub=hub))
+    async with serving(app, hub) as url, httpx.AsyncClient(trust_env=False) as client:
+        reading = asyncio.create_task(Reader(url, since=memory.at).read(client, 10**6))
+        async with asyncio.timeout(20):
+            while not reading.done():  # always sooner than a heartbeat
+                memory.set("ruian", told=memory.at)
+                await memory.moved()
+                await asyncio.sleep(0.01)
+                signed_in = signed_in and memory.at < 120
+        await reading
+
+
+class Rights:
+    """Who of a hub's readers may see what."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, str] = {}
+
+    def scope(self, who: Who) -> str:
+        return self.of.get(who.person_id, "all")
+
+
+@contextlib.asynccontextmanager
+async def two_watching(memory: Memory, hub: Hub) -> AsyncIterator[tuple[str, httpx.AsyncClient]]:
+    """A server whose readers say who they are, where `first` and then `second` have begun to watch."""
+    app = FastAPI()
+
+    def current(request: Request) -> Who:
+        return Who(person_id=request.query_params["who"], label="", may=DUTY.may)
+
+    app.include_router(console(memory, memory, current, hub=hub))
+    async with serving(app, hub) as url, httpx.AsyncClient(timeout=10, trust_env=False) as client:
+        yield url, client
+
+
+async def test_who_is_read_as_may_see_less_and_another_is_read_as_from_then_on(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rights of the one who came first change just while a frame is read: what was read is shown to nobody."""
+    rights, read_as = Rights(), list[str]()
+    tree = memory.tree
+
+    def withdrawn_meanwhile(who: Who, *args: Any, **more: Any) -> Any:
+        read_as.append(who.person_id)
+        rights.of[read_as[0]] = "less"
+        return [] if rights.of.get(who.person_id) else tree(who, *args, **more)
+
+    hub = Hub(memory, scope=rights.scope, pace_s=0.01)
+    async with two_watching(memory, hub) as (url, client):
+        readers = {name: Reader(url, since=memory.at) for name in ("first", "second")}
+        for name, reader in readers.items():
+            reader.path += f"&who={name}"
+        reading = {name: asyncio.create_task(reader.read(client, 1)) for name, reader in readers.items()}
+        await until(lambda: hub.open == 2)
+        (channel,) = hub.channels.values()
+        await until(channel._view.done)
+        monkeypatch.setattr(memory, "tree", withdrawn_meanwhile)
+        memory.set("ruian", state="told")
+        await memory.moved()
+        await asyncio.gather(*reading.values())
+        assert sorted(read_as) == ["first", "second"]
+        one, other = (readers[name] for name in read_as)
+        assert one.rows == [], "whose rights are others gets no frame"
+        assert [node for node, _ in other.rows] == ["ruian"]
+
+
 async def test_a_view_that_fails_ends_its_streams_and_says_so(
     memory: Memory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
