@@ -61,7 +61,9 @@ class Stream(Response):
             gone = asyncio.create_task(_gone(receive, reader))
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             raw: Send = scope.get(RAW_SEND, send)
-            await raw(body(b"retry: %d\n: from %d\n\n%b" % (RETRY_MS, reader.after, missed)))
+            # With an id at the end: who is cut off before any warning came, knows where to go on.
+            begun = b"retry: %d\n: from %d\n\n%bid: %d\n\n" % (RETRY_MS, reader.after, missed, reader.after)
+            await raw(body(begun))
             last = await reader.write(raw)
             try:
                 async with asyncio.timeout(END_S):

@@ -22,7 +22,7 @@ from api.live_reader import Reader
 from api.services import Services
 from domain import warnings
 from domain.content import Content
-from domain.errors import NotPermitted, UnknownEvent
+from domain.errors import NotPermitted, UnknownEvent, Unreachable
 from domain.events import Recorded
 from domain.grants import Action, Grant, GrantGiven, GrantRevoked, Token, TokenEnded
 from domain.ids import warning_stream
@@ -47,6 +47,8 @@ HEARTBEAT_S = 15.0  # below the idle limit of every usual proxy
 BACKLOG = 32  # frames a reader may be behind before it is ended
 MOST_MISSED = 1000  # warnings that a reader who comes back is given, the latest
 DRAFTS = 100  # drafts that are remembered until they are released
+BACKOFF_S = 0.1  # before the log is read again after a fault, each time twice as long
+LONGEST_BACKOFF_S = 5.0  # beyond it the readers are ended: another process may do better
 NEEDED = frozenset({Action.RELAY_READ, Action.WARNING_READ})
 ALIVE = b": alive\n\n"
 
@@ -76,10 +78,11 @@ class Hub:
     # Readers ---------------------------------------------------------------------------------------------------------
 
     async def enter(self, request: Request, since: int | None) -> tuple[Reader, bytes]:
-        """A reader from here on, and what it missed. Raises NotSignedIn, NotPermitted. To be followed by `leave`."""
+        """A reader from here on, and what it missed. Raises NotSignedIn, NotPermitted, Unreachable. To be followed by
+        `leave`."""
         self._users += 1
         async with self._starting:
-            if not self._closed and not any(not task.done() for task in self._tasks):
+            if not self._closed and not self._running:
                 await self._start()
         while True:
             position = self.position
@@ -89,7 +92,7 @@ class Hub:
                 break
         self.readers.setdefault(reader.tops, set()).add(reader)  # before any await: no step falls in between
         here = reader.after = self.position
-        if self._closed:
+        if not self._running:  # closed, or failed meanwhile: it comes back
             reader.end()
         if since is not None and since > here and since > await self._s.log.last_position():
             since = 0  # a position that the log never had: another log, or one restored
@@ -106,6 +109,10 @@ class Hub:
             for task in self._tasks:
                 task.cancel()
             self._tasks = []
+
+    @property
+    def _everybody(self) -> list[Reader]:
+        return [reader for group in self.readers.values() for reader in group]
 
     def _drop(self, readers: Iterable[Reader]) -> None:
         for reader in readers:
@@ -136,12 +143,19 @@ class Hub:
         """Ends every stream properly, so that readers come back at once; nobody can enter after that."""
         self._closed = True
         await ended(self._tasks)
-        self._drop([reader for group in self.readers.values() for reader in group])
+        self._drop(self._everybody)
 
     # Following the log -----------------------------------------------------------------------------------------------
 
+    @property
+    def _running(self) -> bool:
+        return bool(self._tasks) and not any(task.done() for task in self._tasks)
+
     async def _start(self) -> None:
+        """From the log's end on. Who is there still has not been told all before it, and comes back for that."""
         s = self._s
+        await ended(self._tasks)
+        self._drop(self._everybody)
         self.position = await s.log.last_position()
         await s.progress.reached(self.position)
         await asyncio.to_thread(self._read_views)
@@ -160,16 +174,26 @@ class Hub:
         self._changed_at = max(self._changed_at, latest)
 
     async def _run(self) -> None:
-        try:
-            async for batch in self._s.log.follow(self.position):
-                for recorded in batch:
-                    await self._take(recorded)
-                    self.position = recorded.position  # with each: who enters in between misses nothing
-        except UnknownEvent:  # logged when it was met; it may be about rights, so everybody is admitted anew
-            self._drop([reader for group in self.readers.values() for reader in group])
-        except Exception:  # whatever the log raises: the readers come back, and with them the task
-            _log.exception("the live stream ended; its readers reconnect")
-            self._drop([reader for group in self.readers.values() for reader in group])
+        """A log that cannot be read is waited for, and followed on from where this stood. Any other fault ends it."""
+        backoff = BACKOFF_S
+        while backoff <= LONGEST_BACKOFF_S:
+            try:
+                async for batch in self._s.log.follow(self.position):
+                    for recorded in batch:
+                        await self._take(recorded)
+                        self.position = recorded.position  # with each: who enters in between misses nothing
+                    backoff = BACKOFF_S
+            except UnknownEvent:  # logged when it was met; it may be about rights, so everybody is admitted anew
+                break
+            except Unreachable as error:
+                if backoff == BACKOFF_S:
+                    _log.error("the live stream waits for the log: %s", error.code)
+                await asyncio.sleep(backoff)
+                backoff *= 2
+            except Exception:  # whatever else it may be: the readers come back, and with them the task
+                _log.exception("the live stream ended; its readers reconnect")
+                break
+        self._drop(self._everybody)
 
     async def _take(self, recorded: Recorded) -> None:
         match recorded.event:
@@ -192,7 +216,7 @@ class Hub:
     def _rights(self, position: int, what: str) -> None:
         """Ends the streams that rest on this; who still may comes back."""
         self._rights_at = position
-        self._drop([r for group in self.readers.values() for r in group if what in r.by])
+        self._drop([reader for reader in self._everybody if what in reader.by])
 
     async def _changed(self, recorded: Recorded) -> None:
         warning_id = recorded.stream.partition("-")[2]
@@ -264,7 +288,7 @@ class Hub:
         while True:
             await asyncio.sleep(self._heartbeat_s)
             now = self._s.clock.now()
-            everybody = [reader for group in self.readers.values() for reader in group]
+            everybody = self._everybody
             self._drop([reader for reader in everybody if now >= reader.until])
             for n, reader in enumerate(everybody):
                 if reader.idle:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from datetime import datetime
 from typing import Any
 
 from starlette.types import Send
 
+TAKES_S = 30.0  # how long a connection may stay full before its reader is ended
 BEHIND = b": you do not keep up; come back with Last-Event-ID\n\n"
 
 
@@ -65,17 +66,22 @@ class Reader:
             self._waiter.set_result(None)
 
     async def write(self, send: Send) -> bytes:
-        """Writes what is offered until the end; returns what is left to be said then."""
+        """Writes what is offered until the end; returns what is left to be said then.
+
+        A reader that takes nothing any more has come to its end, whether or not more is offered.
+        """
         while True:
             if self._rest is not None:
                 rest, self._rest = self._rest, None
-                await rest
+                if not await _taken(rest):
+                    return BEHIND
             elif self._over:
                 return b"".join(self._frames)
             elif self._frames:
                 waiting = b"".join(self._frames)
                 self._frames.clear()
-                await send(body(waiting))
+                if not await _taken(send(body(waiting))):
+                    return BEHIND
             else:
                 self._send, self._waiter = send, asyncio.get_running_loop().create_future()
                 try:
@@ -109,6 +115,16 @@ class Rest:
                 return
             yield waits
         yield from self._begun
+
+
+async def _taken(sending: Awaitable[None]) -> bool:
+    """False where the connection stays full."""
+    try:
+        async with asyncio.timeout(TAKES_S):
+            await sending
+    except TimeoutError:
+        return False
+    return True
 
 
 def body(data: bytes) -> dict[str, Any]:

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 from problems import denied, problem
-from setting import SHARED
+from setting import SHARED, Errors
 from town import Town
 from townsfolk import SETUP
 
-from api import live_hub
+from api import live, live_hub, live_reader
 from api.live_hub import BACKLOG, Hub
 from api.live_reader import BEHIND, Reader
+from domain.errors import Unreachable
 from domain.grants import GrantRole
 
 pytestmark = SHARED
@@ -46,6 +47,14 @@ class Ear:
                 fields[name] = value
         return None
 
+    async def id(self) -> int:
+        """The position to come back with, which is said before any event."""
+        async with asyncio.timeout(30):
+            async for line in self._lines:
+                if line.startswith("id: "):
+                    return int(line[4:])
+        raise AssertionError("the stream ended")
+
     async def comment(self) -> str:
         async with asyncio.timeout(30):
             async for line in self._lines:
@@ -65,6 +74,23 @@ async def listening(town: Town, who: str, path: str = "/v1/live", **headers: str
         ear = Ear(answer.aiter_lines())
         assert (await ear.comment()).startswith("from ")
         yield ear
+
+
+@asynccontextmanager
+async def stalled(town: Town, who: str) -> AsyncIterator[socket.socket]:
+    """A connection of somebody who takes nothing, full; they see `who`'s station alone."""
+    await town.get(who, "/v1/warnings")
+    host, port = town.live.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as made:
+        made.setblocking(False)
+        asked = f"GET /v1/live HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {town.tokens[who]}\r\n\r\n"
+        await asyncio.get_running_loop().sock_sendall(made, asked.encode())
+        tops = frozenset({who.partition("-")[0]})
+        await town.until(lambda: tops in hub(town).readers)
+        (reader,) = hub(town).readers[tops]
+        while reader.offer(b": " + b"x" * 1_000_000 + b"\n\n"):  # noqa: ASYNC110  until it does not keep up
+            await asyncio.sleep(0)
+        yield made
 
 
 async def over(town: Town) -> None:
@@ -222,28 +248,18 @@ async def test_an_idle_line_gets_a_sign_of_life(town: Town, monkeypatch: pytest.
 
 
 async def test_a_reader_that_does_not_keep_up_is_told_and_ended_and_the_others_are_not(town: Town) -> None:
-    async with listening(town, "rome-head") as quick:
-        await town.get("milan-head", "/v1/warnings")
-        host, port = town.live.url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port))) as slow:
-            slow.setblocking(False)
-            loop = asyncio.get_running_loop()
-            asked = f"GET /v1/live HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {town.tokens['milan-head']}\r\n\r\n"
-            await loop.sock_sendall(slow, asked.encode())
-            await town.until(lambda: hub(town)._users == 2)
-            await town.until(lambda: any("milan" in tops for tops in hub(town).readers))
-            (reader,) = next(group for tops, group in hub(town).readers.items() if "milan" in tops)
-            while reader.offer(b": " + b"x" * 1_000_000 + b"\n\n"):  # noqa: ASYNC110  until it does not keep up
-                await asyncio.sleep(0)
-            warning_id = await town.release()  # somebody slow holds up nobody
-            assert (await quick.next() or pytest.fail("ended"))[2]["warning_id"] == warning_id
-            got = b""
-            async with asyncio.timeout(20):
-                while part := await loop.sock_recv(slow, 1 << 20):
-                    got = (got + part)[-200:]
-                    if got.endswith(b"0\r\n\r\n"):
-                        break
-            assert BEHIND in got
+    async with listening(town, "rome-head") as quick, stalled(town, "milan-head") as slow:
+        assert hub(town)._users == 2
+        loop = asyncio.get_running_loop()
+        warning_id = await town.release()  # somebody slow holds up nobody
+        assert (await quick.next() or pytest.fail("ended"))[2]["warning_id"] == warning_id
+        got = b""
+        async with asyncio.timeout(20):
+            while part := await loop.sock_recv(slow, 1 << 20):
+                got = (got + part)[-200:]
+                if got.endswith(b"0\r\n\r\n"):
+                    break
+        assert BEHIND in got
     await town.until(lambda: hub(town)._users == 0)
     await over(town)
 
@@ -279,6 +295,100 @@ async def test_a_fault_while_following_ends_the_streams_and_the_next_ones_work(
             assert await ear.next() is None
     assert "its readers reconnect" in caplog.text
     caplog.clear()
+    async with listening(town, "milan-head") as ear:
+        warning_id = await town.release()
+        assert (await ear.next() or pytest.fail("ended"))[2]["warning_id"] == warning_id
+    await over(town)
+
+
+async def test_who_hangs_keeps_the_next_ones_from_nothing_after_a_fault(
+    town: Town, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with stalled(town, "rome-head"):
+        async with listening(town, "milan-head") as ear:
+            with monkeypatch.context() as broken:
+                broken.setattr(live_hub, "frame", lambda *_: 1 / 0)
+                await town.release()
+                assert await ear.next() is None
+        caplog.clear()
+        await town.until(lambda: hub(town)._users == 1)
+        async with listening(town, "milan-head") as ear:
+            warning_id = await town.release()
+            assert (await ear.next() or pytest.fail("ended"))[2]["warning_id"] == warning_id
+    await town.until(lambda: hub(town)._users == 0)
+    await over(town)
+
+
+async def test_who_takes_nothing_any_more_is_let_go(
+    town: Town, errors: Errors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors.expect("without completing response")  # as the server says that it hangs up
+    monkeypatch.setattr(live_reader, "TAKES_S", 0.1)
+    monkeypatch.setattr(live, "END_S", 0.1)
+    async with stalled(town, "milan-head"):
+        await town.until(lambda: hub(town)._users == 0, seconds=10)
+        assert hub(town).readers == {}
+
+
+async def test_a_log_that_cannot_be_read_for_a_moment_is_waited_for_and_said_once(
+    town: Town, errors: Errors, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors.expect("waits for the log")
+    monkeypatch.setattr(live_hub, "BACKOFF_S", 0.001)
+    there, faults = hub(town)._changed, iter(range(5))
+
+    async def changed(recorded: Any) -> None:
+        if next(faults, None) is not None:
+            raise Unreachable("log.read_failed", "The log could not be read.")
+        await there(recorded)
+
+    monkeypatch.setattr(hub(town), "_changed", changed)
+    async with listening(town, "milan-head") as ear:
+        for _ in range(2):
+            warning_id = await town.release()
+            assert (await ear.next() or pytest.fail("ended"))[2]["warning_id"] == warning_id
+    assert caplog.text.count("waits for the log: log.read_failed") == 1
+    await over(town)
+
+
+async def test_a_log_that_stays_away_ends_the_streams_and_who_comes_back_misses_nothing(
+    town: Town, errors: Errors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors.expect("waits for the log")
+    monkeypatch.setattr(live_hub, "BACKOFF_S", 0.001)
+    monkeypatch.setattr(live_hub, "LONGEST_BACKOFF_S", 0.004)
+
+    async def changed(_: Any) -> None:
+        raise Unreachable("log.read_failed", "The log could not be read.")
+
+    async with listening(town, "milan-head") as ear:
+        start = await ear.id()
+        with monkeypatch.context() as away:
+            away.setattr(hub(town), "_changed", changed)
+            warning_id = await town.release()
+            assert await ear.next() is None
+    async with listening(town, "milan-head", **{"Last-Event-ID": str(start)}) as ear:
+        assert (await ear.next() or pytest.fail("ended"))[2]["warning_id"] == warning_id
+    await over(town)
+
+
+async def test_who_comes_in_just_as_the_following_fails_comes_back(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, admitted = asyncio.get_running_loop(), hub(town)._admitted
+
+    async def fail() -> None:
+        (run,) = (task for task in hub(town)._tasks if task.get_name() == "live stream")
+        run.cancel()
+        await asyncio.wait([run])
+
+    def meanwhile(request: Any) -> Reader:
+        found = admitted(request)
+        asyncio.run_coroutine_threadsafe(fail(), loop).result()
+        return found
+
+    with monkeypatch.context() as failing:
+        failing.setattr(hub(town), "_admitted", meanwhile)
+        async with listening(town, "milan-head") as ear:
+            assert await ear.next() is None
     async with listening(town, "milan-head") as ear:
         warning_id = await town.release()
         assert (await ear.next() or pytest.fail("ended"))[2]["warning_id"] == warning_id
