@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
+
+from infra.turns import Turns
 
 TABLES = {
     "person_key": ("key_id", "wrapped"),
@@ -62,19 +63,22 @@ class Keys(Protocol):
 
 
 class SqliteKeys:
-    """The rows in a file of SQLite, for its owner alone. Thread-safe."""
+    """The rows in a file of SQLite, for its owner alone. Thread-safe. Raises Unreachable where the file fails."""
 
     asking_s = 0.0  # asking costs next to nothing
 
     def __init__(self, path: Path) -> None:
-        self._using = threading.RLock()
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-        path.chmod(0o600)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA secure_delete=ON")
-        self._db.execute("CREATE TABLE IF NOT EXISTS person_key (key_id TEXT PRIMARY KEY, wrapped BLOB) WITHOUT ROWID")
-        self._make_addresses()
-        self._db.execute("CREATE TABLE IF NOT EXISTS secret (name TEXT PRIMARY KEY, wrapped BLOB) WITHOUT ROWID")
+        self._using = Turns(path, "vault.failed")
+        with self._using:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+            path.chmod(0o600)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA secure_delete=ON")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS person_key (key_id TEXT PRIMARY KEY, wrapped BLOB) WITHOUT ROWID"
+            )
+            self._make_addresses()
+            self._db.execute("CREATE TABLE IF NOT EXISTS secret (name TEXT PRIMARY KEY, wrapped BLOB) WITHOUT ROWID")
 
     def _make_addresses(self) -> None:
         """The index of addresses. One number may be several people's; an older vault kept one for each."""
@@ -101,7 +105,8 @@ class SqliteKeys:
                 yield
                 self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # on a full disk SQLite has rolled back by itself
+                    self._db.execute("ROLLBACK")
                 raise
 
     def version(self) -> int:

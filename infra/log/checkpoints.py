@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from domain.errors import Unreachable
+from infra.turns import Turns
 
 
 class Kept(NamedTuple):
@@ -33,19 +32,17 @@ class Checkpoints(Protocol):
 
 
 class SqliteCheckpoints:
-    """Checkpoints in `proof.sqlite`. Thread-safe."""
+    """Checkpoints in `proof.sqlite`. Thread-safe. Raises Unreachable where the file fails."""
 
     def __init__(self, path: Path) -> None:
-        self._using = threading.Lock()  # one connection for all threads: nobody closes it under another
-        try:
+        self._using = Turns(path, "proof.failed")  # one connection for all: nobody closes it under another
+        with self._using:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS checkpoint"
                 " (size INTEGER PRIMARY KEY, position INTEGER, frontier TEXT, note TEXT)"
             )
-        except sqlite3.Error as error:
-            raise Unreachable("proof.open_failed", f"{path.name} cannot be opened: {error}.") from error
 
     def latest(self) -> Kept | None:
         found = self._ask("SELECT size, position, frontier, note FROM checkpoint ORDER BY size DESC LIMIT 1")

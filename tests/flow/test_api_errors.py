@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from problems import problem
 from setting import SHARED, Errors
@@ -163,3 +169,27 @@ async def test_what_nobody_foresaw_is_500_and_says_nothing(
     answer = await town.post("officer1", "/v1/warnings", town.body())
     problem(answer, 500, "internal")
     assert SECRET not in answer.text
+
+
+async def test_a_vault_or_proofs_that_cannot_be_read_are_503_until_they_can_be(town: Town, errors: Errors) -> None:
+    errors.expect("proof_stopped")
+    await asyncio.to_thread(town.stores.prover.extend)
+    stay = {"country": "IT", "zone": "Europe/Rome", "from": "2026-11-21", "to": "2026-11-22"}
+    asked: dict[tuple[str, str], Callable[[], Awaitable[httpx.Response]]] = {
+        ("vault", "person_key"): lambda: town.post("admin", "/v1/people/milan-zh/stays", stay),
+        ("proof", "checkpoint"): lambda: town.http.get("/v1/log/checkpoint"),
+    }
+    for (part, table), ask in asked.items():
+        path = town.stores.folder / f"{part}.sqlite"
+        renamed(path, table, "elsewhere")
+        try:
+            said = problem(await ask(), 503, f"{part}.failed")
+        finally:
+            renamed(path, "elsewhere", table)
+        assert said["remedy"]
+        assert (await ask()).is_success
+
+
+def renamed(path: Path, table: str, to: str) -> None:
+    with closing(sqlite3.connect(path, timeout=30)) as db:
+        db.execute(f"ALTER TABLE {table} RENAME TO {to}")

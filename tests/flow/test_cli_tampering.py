@@ -165,6 +165,28 @@ def test_a_views_file_that_is_no_database_is_one_line(signed: History) -> None:
     refused(fenghuo("warning", "list", folder=signed.folder), 4, "views.open_failed")
 
 
+@pytest.mark.parametrize("part", ["vault", "proof"])
+def test_a_vault_or_proofs_that_are_no_database_are_one_line(signed: History, part: str) -> None:
+    for file in signed.folder.glob(f"{part}.sqlite*"):
+        file.unlink()
+    (signed.folder / f"{part}.sqlite").write_bytes(b"no database " * 1000)
+    refused(fenghuo("warning", "list", folder=signed.folder), 4, f"{part}.failed")
+
+
+@pytest.mark.parametrize(("part", "table"), [("vault", "secret"), ("proof", "checkpoint")])
+def test_a_vault_or_proofs_with_a_damaged_page_are_one_line(signed: History, part: str, table: str) -> None:
+    path = signed.folder / f"{part}.sqlite"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        ((root,),) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchall()
+        ((size,),) = db.execute("PRAGMA page_size").fetchall()
+    db.close()
+    with path.open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xff" * size)
+    refused(fenghuo("log", "checkpoint", folder=signed.folder), 4, f"{part}.failed")
+
+
 def test_another_vault_is_noticed(signed: History) -> None:
     (signed.folder / "master.key").write_bytes(b"x" * 32)
     refused(verify(signed), 3, "vault.master_key")

@@ -1,0 +1,150 @@
+"""What is said where the disk or another program fails `vault.sqlite` and `proof.sqlite`, and that it goes on after."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+import structlog
+from log_rig import ORIGIN, to
+
+from domain.errors import Unreachable
+from infra.keys import SqliteKeys
+from infra.log.checkpoints import Kept, SqliteCheckpoints
+from infra.stores import Stores
+
+MANY = 5000
+WRITES: dict[str, Callable[[SqliteKeys], object]] = {
+    "many keys": lambda keys: keys.add([(f"p{n}", bytes(60)) for n in range(MANY)]),
+    "a key": lambda keys: keys.add([("ann", bytes(100_000))]),
+    "addresses": lambda keys: keys.note([(b"%d" % n, "ann") for n in range(MANY)]),
+    "a secret": lambda keys: keys.keep_secret("links", bytes(100_000)),
+    "another vault's rows": lambda keys: keys.take_over("secret", [(f"s{n}", bytes(60)) for n in range(MANY)]),
+}
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Iterator[SqliteKeys]:
+    made = SqliteKeys(tmp_path / "vault.sqlite")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> Iterator[SqliteCheckpoints]:
+    made = SqliteCheckpoints(tmp_path / "proof.sqlite")
+    yield made
+    made.close()
+
+
+def kept(size: int) -> Kept:
+    return Kept(size, size, "{}", "note " * 20_000)
+
+
+@contextmanager
+def full(of: SqliteKeys | SqliteCheckpoints) -> Iterator[None]:
+    """As a disk that is full: SQLite gets no further page, says the same, and rolls back by itself as it does then."""
+    of._db.execute("PRAGMA max_page_count = 1")
+    yield
+    of._db.execute("PRAGMA max_page_count = 1000000")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Another program that writes and comes to no end."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        yield
+
+
+@contextmanager
+def away(path: Path, table: str) -> Iterator[None]:
+    """A file in which something is missing for a while."""
+    for one, other in ((table, "elsewhere"), ("elsewhere", table)):
+        with closing(sqlite3.connect(path)) as db:
+            db.execute(f"ALTER TABLE {one} RENAME TO {other}")
+        if one == table:
+            yield
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_full_disk_is_named_and_the_vault_goes_on_when_there_is_room(
+    keys: SqliteKeys, write: Callable[[SqliteKeys], object]
+) -> None:
+    with full(keys), pytest.raises(Unreachable) as failed:
+        write(keys)
+    assert failed.value.code == "vault.failed"
+    assert failed.value.message == "vault.sqlite cannot be read or written: database or disk is full."
+    assert failed.value.remedy
+    assert all(keys.count(table) == 0 for table in ("person_key", "addresses", "secret"))
+    write(keys)
+    assert any(keys.count(table) for table in ("person_key", "addresses", "secret"))
+
+
+def test_a_vault_that_another_program_keeps_locked_is_unreachable_meanwhile(keys: SqliteKeys, tmp_path: Path) -> None:
+    keys._db.execute("PRAGMA busy_timeout = 1")
+    drops: list[Callable[[SqliteKeys], object]] = [
+        lambda keys: keys.destroy("ann"),
+        lambda keys: keys.unnote(["ann"], 9),
+    ]
+    for write in (*WRITES.values(), *drops):
+        with locked(tmp_path / "vault.sqlite"), pytest.raises(Unreachable, match="locked"):
+            write(keys)
+    keys.destroy("ann")
+    assert keys.wrapped(["ann"]) == {"ann": None}
+
+
+def test_a_vault_that_cannot_be_read_is_unreachable_until_it_can_be(keys: SqliteKeys, tmp_path: Path) -> None:
+    reads: dict[str, Callable[[], object]] = {
+        "person_key": lambda: keys.wrapped(["ann"]),
+        "addresses": lambda: keys.noted(b"x"),
+        "secret": lambda: keys.secret("links"),
+    }
+    for table, read in reads.items():
+        with away(tmp_path / "vault.sqlite", table):
+            for fails in (read, lambda: keys.count(table), lambda: list(keys.portions(table, 9))):  # noqa: B023
+                with pytest.raises(Unreachable, match="no such table"):
+                    fails()
+        assert not read()
+
+
+def test_checkpoints_that_cannot_be_kept_or_read_are_unreachable_until_they_can_be(
+    checkpoints: SqliteCheckpoints, tmp_path: Path
+) -> None:
+    with full(checkpoints), pytest.raises(Unreachable, match=r"proof\.sqlite .* full") as failed:
+        checkpoints.add([kept(1)])
+    assert failed.value.code == "proof.failed"
+    checkpoints._db.execute("PRAGMA busy_timeout = 1")
+    with locked(tmp_path / "proof.sqlite"), pytest.raises(Unreachable, match="locked"):
+        checkpoints.add([kept(1)])
+    with away(tmp_path / "proof.sqlite", "checkpoint"), pytest.raises(Unreachable, match="no such table"):
+        checkpoints.latest()
+    checkpoints.add([kept(1)])
+    assert checkpoints.all() == [kept(1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "opened", "code"),
+    [("vault.sqlite", SqliteKeys, "vault.failed"), ("proof.sqlite", SqliteCheckpoints, "proof.failed")],
+)
+def test_a_file_that_is_no_database_or_cannot_be_made_is_unreachable(
+    tmp_path: Path, name: str, opened: Callable[[Path], object], code: str
+) -> None:
+    (tmp_path / name).write_bytes(b"no database " * 1000)
+    for path in (tmp_path / name, tmp_path / "nowhere" / name):
+        with pytest.raises(Unreachable, match=name) as failed:
+            opened(path)
+        assert failed.value.code == code
+
+
+async def test_who_ends_while_nothing_can_be_signed_says_so_and_ends(tmp_path: Path) -> None:
+    async with Stores(tmp_path) as stores:
+        await stores.log.append([to("a", "1")], ORIGIN)
+        with away(tmp_path / "proof.sqlite", "checkpoint"), structlog.testing.capture_logs() as said:
+            await stores.sign()
+        assert [(line["event"], line["code"]) for line in said] == [("unsigned", "proof.failed")]
+        await stores.sign()
+        assert stores.prover.signed() == 1
