@@ -6,7 +6,6 @@ checked at the end.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,11 +13,11 @@ import msgspec
 from eventsourcing.persistence import PersistenceError, StoredEvent
 
 from domain.errors import InvalidInput, Refused, Unreachable, VerificationFailed
+from infra.key_file import KEY_FILE, kept_key, read_key
 from infra.keys import TABLES
 from infra.storage import Storage
 
 PORTION = 2000
-KEY_FILE = "master.key"
 
 
 class Copied(msgspec.Struct, kw_only=True):
@@ -68,16 +67,8 @@ def _events(source: Storage, target: Storage, done: Copied, on_event: Callable[[
 def copy_master_key(source: Path, target: Path) -> None:
     """The file that opens the vault goes along. Raises Refused where there is another one at the target."""
     try:
-        key = (source / KEY_FILE).read_bytes()
+        key = read_key(source)
     except OSError as error:
         raise InvalidInput("copy.master_key", f"There is no {KEY_FILE} in {source}.", "Name its folder.") from error
-    try:
-        handle = os.open(target / KEY_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        if (target / KEY_FILE).read_bytes() != key:
-            raise Refused("copy.master_key", f"There is another {KEY_FILE} in {target}.", "Put it away.") from None
-        return
-    with os.fdopen(handle, "wb") as file:
-        file.write(key)
-        file.flush()
-        os.fsync(file.fileno())
+    if kept_key(target, lambda: key) != key:
+        raise Refused("copy.master_key", f"There is another {KEY_FILE} in {target}.", "Put it away.")

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from domain.errors import Refused, VerificationFailed
 from domain.private import Sealed
+from infra.key_file import KEY_SIZE, kept_key
 from infra.keys import Keys, SqliteKeys
 
 NONCE = 12
@@ -40,7 +41,7 @@ class FileVault:
 
     def __init__(self, folder: Path, randomness: Callable[[int], bytes] = os.urandom, keys: Keys | None = None) -> None:
         self._random = randomness
-        self._master = AESGCM(_secret_file(folder / "master.key", randomness))
+        self._master = AESGCM(kept_key(folder, lambda: randomness(KEY_SIZE)))
         self._lock = threading.RLock()
         self._keys: dict[str, AESGCM | None] = {}
         self._version = 0
@@ -183,16 +184,3 @@ class FileVault:
 
     def _digest(self, kind: str, address: str) -> bytes:
         return hmac.new(self._pepper, f"{kind}\x1f{address.strip().lower()}".encode(), hashlib.sha256).digest()
-
-
-def _secret_file(path: Path, randomness: Callable[[int], bytes]) -> bytes:
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(handle, "wb") as file:
-        secret = randomness(32)
-        file.write(secret)
-        file.flush()
-        os.fsync(file.fileno())
-    return secret

@@ -1,7 +1,9 @@
-"""What is said where the disk or another program fails `vault.sqlite` and `proof.sqlite`, and that it goes on after."""
+"""What is said where the disk or another program fails the files beside the log, and that it goes on after."""
 
 from __future__ import annotations
 
+import os
+import resource
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -11,10 +13,12 @@ import pytest
 import structlog
 from log_rig import ORIGIN, to
 
-from domain.errors import Unreachable
+from domain.errors import Refused, Unreachable, VerificationFailed
+from infra.copying import copy_master_key
 from infra.keys import SqliteKeys
 from infra.log.checkpoints import Kept, SqliteCheckpoints
 from infra.stores import Stores
+from infra.vault import FileVault
 
 MANY = 5000
 WRITES: dict[str, Callable[[SqliteKeys], object]] = {
@@ -148,3 +152,79 @@ async def test_who_ends_while_nothing_can_be_signed_says_so_and_ends(tmp_path: P
         assert [(line["event"], line["code"]) for line in said] == [("unsigned", "proof.failed")]
         await stores.sign()
         assert stores.prover.signed() == 1
+
+
+# The master key -------------------------------------------------------------------------------------------------------
+
+
+def opened(folder: Path) -> None:
+    FileVault(folder).close()
+
+
+def copied(folder: Path) -> None:
+    copy_master_key(folder.parent, folder)
+
+
+MAKERS = pytest.mark.parametrize("make", [opened, copied], ids=["opened", "copied"])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "master.key").write_bytes(bytes(32))  # what is copied
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+def test_of_two_that_make_the_master_key_at_once_both_have_the_same(folder: Path) -> None:
+    others: list[FileVault] = []
+
+    def meanwhile(size: int) -> bytes:
+        if not others:
+            others.append(FileVault(folder, lambda n: b"\1" * n))
+        return os.urandom(size)
+
+    vault = FileVault(folder, meanwhile)
+    (other,) = others
+    assert other.open(vault.seal("ann", "person-ann/1", {"name": "Ann"})) == {"name": "Ann"}
+    assert (folder / "master.key").read_bytes() == b"\1" * 32
+    assert {file.name.partition("-")[0] for file in folder.iterdir()} == {"master.key", "vault.sqlite"}
+    vault.close()
+    other.close()
+
+
+@MAKERS
+def test_a_master_key_that_could_not_be_written_whole_leaves_no_file(
+    folder: Path, make: Callable[[Path], None]
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, hard))  # as a disk that has room for half of it
+    try:
+        with pytest.raises(Unreachable) as failed:
+            make(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert failed.value.code == "vault.failed"
+    assert list(folder.iterdir()) == []
+    make(folder)
+    assert (folder / "master.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_no_master_key_is_copied_where_there_is_another(folder: Path) -> None:
+    for _ in range(2):
+        copied(folder)
+    (folder / "master.key").write_bytes(b"x" * 32)
+    with pytest.raises(Refused, match="another"):
+        copied(folder)
+
+
+@MAKERS
+@pytest.mark.parametrize("content", [b"", b"x" * 16, b"x" * 33], ids=len)
+def test_a_master_key_of_another_length_is_named_and_left_as_it_is(
+    folder: Path, make: Callable[[Path], None], content: bytes
+) -> None:
+    (folder / "master.key").write_bytes(content)
+    with pytest.raises(VerificationFailed) as failed:
+        make(folder)
+    assert failed.value.code == "vault.master_key"
+    assert failed.value.remedy == "Restore master.key from its backup."
+    assert (folder / "master.key").read_bytes() == content

@@ -190,3 +190,11 @@ def test_a_vault_or_proofs_with_a_damaged_page_are_one_line(signed: History, par
 def test_another_vault_is_noticed(signed: History) -> None:
     (signed.folder / "master.key").write_bytes(b"x" * 32)
     refused(verify(signed), 3, "vault.master_key")
+
+
+def test_a_master_key_that_a_crash_left_empty_is_named(signed: History) -> None:
+    (signed.folder / "master.key").write_bytes(b"")
+    for command in (("warning", "list"), ("log", "verify")):
+        ran = fenghuo(*command, folder=signed.folder)
+        refused(ran, 3, "vault.master_key")
+        assert "Restore master.key from its backup." in ran.err
