@@ -16,6 +16,8 @@ TABLES = {
     "secret": ("name", "wrapped"),
 }
 """The tables of a vault and their columns, on every database."""
+WAIT_S = 30  # for another process that writes
+PATIENCE_MS = 200  # with those who read while a key is destroyed
 
 
 class Keys(Protocol):
@@ -69,8 +71,9 @@ class SqliteKeys:
 
     def __init__(self, path: Path) -> None:
         self._using = Turns(path, "vault.failed")
+        self._lingering = False  # whether an old key may be in the write-ahead log still
         with self._using:
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=WAIT_S)
             path.chmod(0o600)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA secure_delete=ON")
@@ -79,6 +82,7 @@ class SqliteKeys:
             )
             self._make_addresses()
             self._db.execute("CREATE TABLE IF NOT EXISTS secret (name TEXT PRIMARY KEY, wrapped BLOB) WITHOUT ROWID")
+            self._sweep()  # what an earlier process had to leave
 
     def _make_addresses(self) -> None:
         """The index of addresses. One number may be several people's; an older vault kept one for each."""
@@ -97,9 +101,28 @@ class SqliteKeys:
                 self._db.execute("INSERT OR IGNORE INTO addresses SELECT digest, person_id, 0 FROM address")
                 self._db.execute("DROP TABLE address")
 
+    def _sweep(self, patience_ms: int = 0) -> None:
+        """Empties the write-ahead log. As long as somebody reads from it that cannot be: then it is for later."""
+        self._lingering = True
+        self._db.execute(f"PRAGMA busy_timeout={patience_ms}")
+        try:
+            (busy, *_) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self._lingering = bool(busy)
+        except sqlite3.Error:  # what was written is written: this is for later as well
+            return
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout={WAIT_S * 1000}")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._using:
+            yield
+            if self._lingering:
+                self._sweep()
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._using:
+        with self._writing():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -125,20 +148,21 @@ class SqliteKeys:
     def add(self, keys: Sequence[tuple[str, bytes]]) -> None:
         insert = "INSERT OR IGNORE INTO person_key VALUES (?, ?)"
         if len(keys) == 1:
-            with self._using:
+            with self._writing():
                 self._db.execute(insert, keys[0])
             return
         with self._transaction():
             self._db.executemany(insert, keys)
 
     def destroy(self, key_id: str) -> None:
-        with self._transaction():
-            self._db.execute(
-                "INSERT INTO person_key VALUES (?, NULL) ON CONFLICT (key_id) DO UPDATE SET wrapped = NULL", (key_id,)
-            )
-            self._db.execute("DELETE FROM addresses WHERE person_id = ?", (key_id,))
         with self._using:
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the old key must not linger in the write-ahead log
+            with self._transaction():
+                self._db.execute(
+                    "INSERT INTO person_key VALUES (?, NULL) ON CONFLICT (key_id) DO UPDATE SET wrapped = NULL",
+                    (key_id,),
+                )
+                self._db.execute("DELETE FROM addresses WHERE person_id = ?", (key_id,))
+            self._sweep(PATIENCE_MS)
 
     def note(self, addresses: Sequence[tuple[bytes, str]]) -> int:
         with self._transaction():
@@ -167,7 +191,7 @@ class SqliteKeys:
         return None if row is None else bytes(row[0])
 
     def keep_secret(self, name: str, wrapped: bytes) -> bytes:
-        with self._using:
+        with self._writing():
             self._db.execute("INSERT OR IGNORE INTO secret VALUES (?, ?)", (name, wrapped))
             return self.secret(name) or wrapped
 
@@ -189,4 +213,7 @@ class SqliteKeys:
 
     def close(self) -> None:
         with self._using:
+            if self._lingering:
+                self._sweep()
+                self._lingering = False  # from here on it is for who opens the file next
             self._db.close()

@@ -6,7 +6,7 @@ import base64
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -179,15 +179,66 @@ def test_the_forgotten_stay_forgotten(vault):
     assert (vault.open(sealed), vault.whose("phone", FIELDS["phone"])) == (None, None)
 
 
+@contextmanager
+def reading(folder: Path) -> Iterator[bytes]:
+    """Somebody who reads ann's wrapped key and comes to no end meanwhile."""
+    with closing(sqlite3.connect(folder / "vault.sqlite", isolation_level=None)) as db:
+        db.execute("BEGIN")
+        ((wrapped,),) = db.execute("SELECT wrapped FROM person_key WHERE key_id = 'ann'").fetchall()
+        yield wrapped
+
+
+def holding(folder: Path, wrapped: bytes) -> list[str]:
+    """The files in which it is found."""
+    return [file.name for file in folder.iterdir() if wrapped in file.read_bytes()]
+
+
 def test_the_key_of_the_forgotten_is_gone_from_the_disk(file_vault, tmp_path):
     file_vault.seal("ann", "person-ann/1", FIELDS)
-    with sqlite3.connect(tmp_path / "vault.sqlite") as db:
-        ((wrapped,),) = db.execute("SELECT wrapped FROM person_key WHERE key_id = 'ann'").fetchall()
-    db.close()
-    assert wrapped in b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    with reading(tmp_path) as wrapped:
+        assert holding(tmp_path, wrapped)
     file_vault.forget("ann")
 
-    assert [file.name for file in tmp_path.iterdir() if wrapped in file.read_bytes()] == []
+    assert holding(tmp_path, wrapped) == []
+
+
+LATER: dict[str, Callable[[FileVault], object]] = {
+    "a key was made": lambda vault: vault.seal("bob", "person-bob/1", FIELDS),
+    "many keys were made": lambda vault: vault.prepare(["bob", "cat"]),
+    "an address was noted": lambda vault: vault.remember_addresses([("phone", "+39111", "bob")]),
+    "an address was dropped": lambda vault: vault.forget_addresses(["bob"], 9),
+    "a secret was made": lambda vault: vault.secret("links"),
+    "the vault was closed": lambda vault: vault.close(),
+}
+
+
+@pytest.mark.parametrize("later", LATER.values(), ids=LATER)
+def test_a_key_that_a_reader_kept_on_the_disk_is_gone_once_the_reader_is_and(file_vault, tmp_path, later):
+    file_vault.seal("ann", "person-ann/1", FIELDS)
+    with closing(sqlite3.connect(tmp_path / "vault.sqlite")) as idle:  # the last to close would clean up in any case
+        idle.execute("SELECT count(*) FROM person_key").fetchall()
+        with reading(tmp_path) as wrapped:
+            file_vault.forget("ann")
+            file_vault.seal("dan", "person-dan/1", FIELDS)
+            assert holding(tmp_path, wrapped)
+        later(file_vault)
+
+        assert holding(tmp_path, wrapped) == []
+
+
+def test_a_key_that_was_on_the_disk_at_the_end_is_gone_when_the_vault_is_opened_again(file_vault, tmp_path):
+    file_vault.seal("ann", "person-ann/1", FIELDS)
+    with closing(sqlite3.connect(tmp_path / "vault.sqlite")) as idle:
+        idle.execute("SELECT count(*) FROM person_key").fetchall()
+        with reading(tmp_path) as wrapped:
+            file_vault.forget("ann")
+            file_vault.close()
+            FileVault(tmp_path).close()
+            assert holding(tmp_path, wrapped)
+        again = FileVault(tmp_path)
+
+        assert holding(tmp_path, wrapped) == []
+        again.close()
 
 
 def test_an_address_is_found_however_it_is_written(vault):
