@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
 READING_KIB, WRITING_KIB = 2_048, 32_768  # pages that SQLite keeps for each connection that reads, and for the writer
@@ -16,8 +16,9 @@ def sqlite_views(path: Path | None) -> Engine:
     if path is None:
         engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
     else:
+        url = URL.create("sqlite", database=str(path))  # written as text, a path with ? or % would be another one
         engine = create_engine(
-            f"sqlite:///{path}", pool_size=8, max_overflow=32, connect_args={"timeout": 30, "check_same_thread": False}
+            url, pool_size=8, max_overflow=32, connect_args={"timeout": 30, "check_same_thread": False}
         )
     return _listened_to(engine, READING_KIB)
 

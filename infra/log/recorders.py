@@ -58,8 +58,8 @@ def memory_log() -> ApplicationRecorder:
 
 def check_sqlite(path: Path) -> list[str]:
     """What SQLite's own integrity check has to say; empty where all is well."""
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-        try:
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
             return [str(row[0]) for row in db.execute("PRAGMA integrity_check") if row[0] != "ok"]
-        except sqlite3.DatabaseError as error:  # too broken even to be looked through
-            return [str(error)]
+    except sqlite3.Error as error:  # too broken even to be looked through
+        return [str(error)]

@@ -118,6 +118,11 @@ async def test_a_file_that_is_no_log_is_unreachable(tmp_path):
     assert failed.value.code == "log.open_failed"
 
 
+async def test_a_file_that_is_not_there_is_told_from_one_that_is_whole(tmp_path):
+    assert check_sqlite(tmp_path / "log.sqlite") == ["unable to open database file"]
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_closing_waits_for_threads_that_still_read(tmp_path):
     recorder = sqlite_log(tmp_path / "log.sqlite")
     began, go, read = threading.Event(), threading.Event(), []

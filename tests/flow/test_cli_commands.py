@@ -155,6 +155,27 @@ def test_a_file_of_another_form_is_one_line(history: History, tmp_path: Path, co
     refused(ran, 2, "draft.invalid")
 
 
+@pytest.mark.parametrize("name", ["a#b%41?c d", "%", "烽火 #1"])
+def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    folder, other = tmp_path / name, tmp_path / f"{name} once more"
+    for arguments in (
+        ("init",),
+        ("grant", "give", "ann", "auditor", "office"),
+        ("log", "verify"),
+        ("views", "rebuild"),
+    ):
+        ran = fenghuo(*arguments, folder=folder)
+        assert (ran.status, ran.err) == (0, ""), arguments
+    before = fenghuo("log", "verify", "--json", folder=folder).json
+    assert fenghuo("status", "--json", folder=folder).json["views_position"] == before["events"] > 0
+    moved = fenghuo("copy", "--from", f"sqlite:{folder}", "--to", f"sqlite:{other}")
+    assert moved.status == 0, moved.err
+    assert fenghuo("log", "verify", "--json", folder=other).json == before
+    files = {"log.sqlite", "proof.sqlite", "vault.sqlite", "views.sqlite", "master.key"}
+    assert [files - {file.name for file in made.iterdir()} for made in (folder, other)] == [set(), set()]
+    assert {made.name for made in tmp_path.iterdir()} == {folder.name, other.name}, "nothing lies elsewhere"
+
+
 def test_a_folder_without_a_log_is_one_line_and_stays_as_it_was(tmp_path: Path) -> None:
     for arguments in (("log", "verify"), ("warning", "list"), ("views", "rebuild"), ("log", "checkpoint")):
         refused(fenghuo(*arguments, folder=tmp_path), 2, "data.none")
