@@ -94,6 +94,18 @@ class Commands:
         tops = [g.node_id for g in grants if action in ALLOWED[g.role] and g.in_force(now)]
         return frozenset(node_id for top in tops for node_id in hierarchy.subtree(top))
 
+    def may_read(self, actor: Actor, warning_id: str, targets: Sequence[str]) -> bool:
+        """Whether the person may read a warning that is for these nodes and all below them."""
+        nodes = self.nodes_allowed(actor.person_id, Action.WARNING_READ, actor.grant_id)
+        return self.concerns(nodes, warning_id, targets)
+
+    def concerns(self, nodes: frozenset[str], warning_id: str, targets: Sequence[str]) -> bool:
+        """Whether a warning is for one of `nodes` or goes through one: a station reads what it is to relay."""
+        if nodes.intersection(targets):
+            return True
+        with self.views.reading() as db:
+            return bool(nodes.intersection(self.views.tree.rows(db, warning_id)))
+
     def grants_allowing(self, actor: Actor, actions: frozenset[Action]) -> list[Grant]:
         """The actor's grants in force that allow all these actions."""
         now = self.clock.now()

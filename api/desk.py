@@ -15,7 +15,7 @@ from domain import answers, cases, relays, shards, warnings
 from domain.answers import Answer
 from domain.cases import Source as CaseSource
 from domain.content import Content, Text
-from domain.errors import NotFound
+from domain.errors import NotFound, NotPermitted
 from domain.events import Event
 from domain.grants import Action
 from domain.ids import answer_stream, case_stream, derived, relay_stream, shard_stream, warning_stream
@@ -45,7 +45,10 @@ class Desk(Casework):
         correction: bool = False,
         once: Once | None = None,
     ) -> Done:
-        """A new draft; with `updates` it is to take a released warning's place, or to put its words right."""
+        """A new draft; with `updates` it is to take a released warning's place, or to put its words right.
+
+        Whoever replaces a warning needs the right to draft that one too: a correction is told wherever it was told.
+        """
         grant = self.allow(actor, Action.WARNING_DRAFT, content.target.nodes)
         if warning_id is None:
             warning_id = derived("draft", actor.person_id, once.key) if once else self.new_id()
@@ -54,7 +57,7 @@ class Desk(Casework):
             parent: WarningState | None = None
             if updates is not None:
                 parent, _ = await self.log.load(warning_stream(updates), warnings.evolve)
-                found(parent, "warning")
+                self._allow_replacing(actor, parent)
             state, version = await self.log.load(warning_stream(warning_id), warnings.evolve)
             events = warnings.draft(
                 state,
@@ -81,7 +84,8 @@ class Desk(Casework):
         grant = self.allow(actor, Action.WARNING_DRAFT, [*before.content.target.nodes, *content.target.nodes])
 
         async def decide() -> tuple[Sequence[Append], str]:
-            state, version = await self.log.load(warning_stream(warning_id), warnings.evolve)
+            state, version, parent, _ = await self._standing(warning_id)
+            self._allow_on(actor, Action.WARNING_DRAFT, state, parent)
             expect(version, expected_version)
             events = warnings.revise(state, content=content, actor=actor.person_id)
             return [Append(warning_stream(warning_id), version, events)], warning_id
@@ -99,17 +103,16 @@ class Desk(Casework):
         expected_version: int | None = None,
         once: Once | None = None,
     ) -> Done:
-        """Lets it go out. The release of an update also ends the warning that it updates, in the same append."""
-        targets = self._warning(warning_id).content.target.nodes
-        grant = self.allow(actor, Action.WARNING_BREAK_GLASS if break_glass else Action.WARNING_RELEASE, targets)
+        """Lets it go out. The release of an update also ends the warning that it updates, in the same append, and so
+        needs the right over both."""
+        action = Action.WARNING_BREAK_GLASS if break_glass else Action.WARNING_RELEASE
+        grant = self.allow(actor, action, self._warning(warning_id).content.target.nodes)
         pack = self.rules(self.clock.now())
 
         async def decide() -> tuple[Sequence[Append], str]:
-            state, version = await self.log.load(warning_stream(warning_id), warnings.evolve)
+            state, version, parent, parent_version = await self._standing(warning_id)
+            self._allow_on(actor, action, state, parent)
             expect(version, expected_version)
-            parent, parent_version = None, 0
-            if state is not None and state.updates is not None:
-                parent, parent_version = await self.log.load(warning_stream(state.updates), warnings.evolve)
             events = warnings.release(
                 state,
                 actor=actor.person_id,
@@ -145,11 +148,33 @@ class Desk(Casework):
 
         async def decide() -> tuple[Sequence[Append], str]:
             state, version = await self.log.load(warning_stream(warning_id), warnings.evolve)
+            self._allow_on(actor, Action.WARNING_CANCEL, state)
             expect(version, expected_version)
             events = warnings.cancel(state, actor=actor.person_id, reason=reason, texts=texts)
             return [Append(warning_stream(warning_id), version, events)], warning_id
 
         return await self.commit(decide, self.origin(actor, grant), once)
+
+    async def _standing(self, warning_id: str) -> tuple[WarningState | None, int, WarningState | None, int]:
+        """A warning and the one that it updates, each with its version, as the log has them."""
+        state, version = await self.log.load(warning_stream(warning_id), warnings.evolve)
+        if state is None or state.updates is None:
+            return state, version, None, 0
+        return state, version, *(await self.log.load(warning_stream(state.updates), warnings.evolve))
+
+    def _allow_on(self, actor: Actor, action: Action, *concerned: WarningState | None) -> None:
+        """Asks again of the warnings that are decided on: they may be for other nodes than the views still show."""
+        self.allow(actor, action, [node for w in concerned if w is not None for node in w.content.target.nodes])
+
+    def _allow_replacing(self, actor: Actor, parent: WarningState | None) -> None:
+        """Raises NotFound alike for no such warning and for one that they may not read; NotPermitted for others."""
+        known = found(parent, "warning")
+        try:
+            self._allow_on(actor, Action.WARNING_DRAFT, known)
+        except NotPermitted:
+            if self.may_read(actor, known.warning_id, known.content.target.nodes):
+                raise
+            found(None, "warning")
 
     # Relays ----------------------------------------------------------------------------------------------------------
 

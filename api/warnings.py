@@ -72,7 +72,7 @@ def listed(
         rows = s.views.warnings.page(db, before=uncursor(after), limit=limit + 1)
 
     def shown(row: dict[str, Any]) -> dict[str, Any] | None:
-        mine = nodes.intersection(row["content"]["target"]["nodes"]) or _concerns(s, nodes, row)
+        mine = s.desk.concerns(nodes, row["warning_id"], row["content"]["target"]["nodes"])
         return jsonable(row) if mine else None
 
     return page_of(rows, limit, "drafted_position", shown)
@@ -186,16 +186,9 @@ def visible(s: Services, actor: Actor, warning_id: str) -> dict[str, Any]:
     """The row of a warning that the person may read. Raises NotFound alike for none and for one that they may not."""
     with s.views.reading() as db:
         row = s.views.warnings.one(db, warning_id)
-    nodes = s.desk.nodes_allowed(actor.person_id, Action.WARNING_READ, actor.grant_id)
-    if row is None or not (nodes.intersection(row["content"]["target"]["nodes"]) or _concerns(s, nodes, row)):
+    if row is None or not s.desk.may_read(actor, warning_id, row["content"]["target"]["nodes"]):
         raise NotFound("warning.unknown", "There is no such warning.")
     return row
-
-
-def _concerns(s: Services, nodes: frozenset[str], row: dict[str, Any]) -> bool:
-    """Whether a warning that was released goes through one of these nodes: a station reads what it is to relay."""
-    with s.views.reading() as db:
-        return bool(nodes.intersection(s.views.tree.rows(db, row["warning_id"])))
 
 
 def top_node(s: Services) -> str:

@@ -111,20 +111,29 @@ class FeedDesk(Commands):
             if item.verdict is Verdict.UPDATE:
                 parent, parent_version = await self._warning(feeds.parent_of(state, item))
             events = warnings.draft(warning, warning_id=item.warning_id, content=content, actor=ACTOR, parent=parent)
-        released = self._released(state, warning, events, content)
+        released = self._released(state, warning, events, content, parent)
         if released and parent is not None:
             ended = warnings.mark_updated(parent, by_warning=item.warning_id)
             appends.append(Append(warning_stream(parent.warning_id), parent_version, ended))
         return [*appends, Append(warning_stream(item.warning_id), version, [*events, *released])]
 
     def _released(
-        self, state: FeedState, warning: WarningState | None, events: Sequence[Event], content: Content
+        self,
+        state: FeedState,
+        warning: WarningState | None,
+        events: Sequence[Event],
+        content: Content,
+        parent: WarningState | None,
     ) -> list[Event]:
-        """The release of what was just drafted, where a rule says so and who made the rule may still release."""
+        """The release of what was just drafted, where a rule says so and who made the rule may still release.
+
+        An update needs that right over the warning that it ends too: somebody may have released it to other nodes.
+        """
         if content.level not in state.release_levels:
             return []
+        nodes = [state.feed.node_id, *(parent.content.target.nodes if parent else ())]
         try:
-            self.allow(self._by(state.allowed_by, state.feed.feed_id), Action.WARNING_RELEASE, [state.feed.node_id])
+            self.allow(self._by(state.allowed_by, state.feed.feed_id), Action.WARNING_RELEASE, nodes)
         except NotPermitted:
             return []
         for event in events:

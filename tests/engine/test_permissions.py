@@ -178,6 +178,40 @@ async def test_a_revision_may_not_carry_a_warning_out_of_ones_reach(d):
         await d.desk.revise(actor("north-officer"), d.draft, content(target="office"))
 
 
+async def test_who_may_is_asked_of_the_warning_that_stands_and_not_of_one_that_the_views_still_show(d):
+    await d.registry.give_grant(actor("admin"), person_id="north-officer", role=GrantRole.DUTY_OFFICER, node_id="north")
+    await d.s.catch_up()
+    acts = [ACTS[act] for act in ("revise", "release", "break_glass")]
+    acts.append(lambda d, a: d.desk.cancel(a, d.draft, reason="mistake"))
+    await d.desk.revise(actor("officer1"), d.draft, content(target="office"))
+    before = d.s.log.last_position_now()
+    for _ in range(2):
+        for act in acts:
+            with pytest.raises(NotPermitted):
+                await act(d, actor("north-officer"))
+        await d.s.catch_up()
+    assert d.s.log.last_position_now() == before
+
+    await d.desk.revise(actor("officer1"), d.draft, content(target="milan"))
+    await d.s.catch_up()
+    assert (await d.desk.release(actor("north-officer"), d.draft)).position > before
+
+
+async def test_the_words_of_a_correction_are_revised_by_who_may_correct(d):
+    await d.registry.give_grant(actor("admin"), person_id="north-officer", role=GrantRole.DUTY_OFFICER, node_id="north")
+    first = (await d.desk.draft(actor("officer1"), content(event="Fire"))).id
+    await d.s.catch_up()
+    await d.desk.release(actor("officer2"), first)
+    wrong = content(target="milan", event="Hoax")
+    correction = (await d.desk.draft(actor("officer1"), wrong, updates=first, correction=True)).id
+    await d.s.catch_up()
+
+    other = content(target="milan", event="No fire")
+    with pytest.raises(NotPermitted):
+        await d.desk.revise(actor("north-officer"), correction, other)
+    assert (await d.desk.revise(actor("officer2"), correction, other)).position
+
+
 async def test_a_grant_ends_at_its_hour_and_when_it_is_revoked(tmp_path):
     clock = ManualClock(NOW)
     async with stores(tmp_path, clock) as s:

@@ -6,13 +6,15 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
-from problems import denied
+from problems import denied, problem
 from setting import SHARED
 from town import Town
 from townsfolk import SETUP
 
 from domain.grants import GrantRole
+from domain.warnings import WarningDrafted
 
 pytestmark = SHARED
 Asked = tuple[str, str, Any]
@@ -250,6 +252,56 @@ async def test_a_tree_shows_a_station_only_itself(town: Town) -> None:
     assert await nodes("officer1") == ["madrid", "milan", "north", "office", "rome", "south", "village"]
     assert await nodes("county1") == ["milan", "north", "rome"]
     assert await nodes("rome-head") == ["rome"]
+
+
+async def _officers_of_north(town: Town) -> None:
+    """north1 and north2: duty officers of north alone."""
+    for who in ("north1", "north2"):
+        done = await town.stores.registry.give_grant(
+            SETUP, person_id=who, role=GrantRole.DUTY_OFFICER, node_id="north", bootstrap=True
+        )
+        await town.stores.follower.reached(done.position)
+        await town.token(who)
+
+
+@pytest.mark.parametrize("correction", [False, True], ids=["update", "correction"])
+async def test_what_replaces_a_warning_is_drafted_by_who_may_draft_that_one(town: Town, correction: bool) -> None:
+    await _officers_of_north(town)
+    released = {node: await town.release(target={"nodes": [node]}) for node in ("south", "office", "north")}
+    await town.quiet()
+    town.read_all()
+
+    async def ask(who: str, updates: str) -> httpx.Response:
+        body = town.body(target={"nodes": ["north"]}, event="Hoax", updates=updates, correction=correction)
+        return await town.post(who, "/v1/warnings", body)
+
+    before = len(town.recorded(WarningDrafted))
+    unknown = problem(await ask("north1", "none"), 404, "warning.unknown")
+    assert problem(await ask("north1", released["south"]), 404, "warning.unknown") == unknown
+    assert (await town.get("north1", f"/v1/warnings/{released['office']}")).status_code == 200
+    assert denied(await ask("north1", released["office"]))  # it may be read, since it goes through north
+    assert len(town.recorded(WarningDrafted)) == before
+    assert (await ask("north1", released["north"])).status_code == 201
+    assert (await ask("officer1", released["south"])).status_code == 201
+
+
+@pytest.mark.parametrize("correction", [False, True], ids=["update", "correction"])
+async def test_what_replaces_a_warning_is_released_by_who_may_release_that_one(town: Town, correction: bool) -> None:
+    await _officers_of_north(town)
+    for nodes, who in (("south", "officer2"), ("north", "north1")):
+        first = await town.release(target={"nodes": [nodes]})
+        second = await town.draft(target={"nodes": ["north"]}, event="Hoax", updates=first, correction=correction)
+        await town.quiet()
+        town.read_all()
+        path = f"/v1/warnings/{second}/release"
+        for other, how in (("north1", {}), ("north1", {"break_glass": True, "reason": "alone"}), ("county1", {})):
+            if other != who:
+                assert denied(await town.post(other, path, how))
+        assert (await town.get("officer1", f"/v1/warnings/{first}")).json()["status"] == "released"
+        assert (await town.post(who, path)).status_code == 200
+        assert (await town.get("officer1", f"/v1/warnings/{first}")).json()["status"] == "updated"
+        await town.quiet()
+        town.read_all()
 
 
 async def test_a_revoked_grant_allows_nothing_more(town: Town) -> None:

@@ -22,6 +22,7 @@ from town import Town, town
 from townsfolk import SETUP
 
 from domain.feeds import FeedItemsTaken
+from domain.grants import GrantRole
 from domain.warnings import WarningDrafted, WarningReleased
 
 MAPPING = {"key": "country", "title": "country", "level": "advice", "text": "text", "updated": "at"}
@@ -381,6 +382,32 @@ async def test_who_may_do_what_with_feeds(both: tuple[Town, Publisher]) -> None:
     assert (await town.get("milan-head", "/v1/feeds")).json() == {"items": []}
     assert (await town.ask("officer2", "DELETE", "/v1/feeds/advice")).status_code == 200
     problem(await town.get("officer1", "/v1/feeds/advice/items"), 404, "feed.unknown")
+
+
+@pytest.mark.parametrize("node", ["north", "office"])
+async def test_a_feed_ends_by_itself_what_its_second_person_could_end(both: tuple[Town, Publisher], node: str) -> None:
+    town, publisher = both
+    publisher.pages["/advice.json"] = advice(1)
+    await added(town, feed(publisher, node_id="north", baseline=False))
+    done = await town.stores.registry.give_grant(
+        SETUP, person_id="county1", role=GrantRole.DUTY_OFFICER, node_id="north", bootstrap=True
+    )
+    await town.stores.follower.reached(done.position)
+    levels = {"levels": ["red"]}
+    assert (await town.ask("county1", "PUT", "/v1/feeds/advice/release-levels", json=levels)).status_code == 200
+    await read_once(town, publisher)
+    (first,) = await drafts(town)
+    path = f"/v1/warnings/{first['warning_id']}"
+    assert (await town.ask("officer1", "PUT", path, json=town.body(target={"nodes": [node]}))).status_code == 200
+    assert (await town.post("officer2", f"{path}/release")).status_code == 200
+    await town.quiet()
+
+    publisher.pages["/advice.json"] = advice(1, "Do not travel")
+    await read_once(town, publisher)
+    by_rule = node == "north"
+    assert (await town.get("officer1", path)).json()["status"] == ("updated" if by_rule else "released")
+    assert [row["updates"] for row in await drafts(town)] == ([] if by_rule else [first["warning_id"]])
+    town.read_all()
 
 
 async def test_a_feed_whose_officer_left_drafts_no_more(both: tuple[Town, Publisher], errors: Errors) -> None:
