@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 from api.commands import Actor, Done, Once, found
 from api.reading import Reading
-from domain import cases
+from domain import cases, people
 from domain.cases import ActionKind, Case, Place
 from domain.cases import Source as CaseSource
 from domain.errors import InvalidInput, NotFound
 from domain.events import Event
 from domain.grants import Action
-from domain.ids import case_stream, derived
+from domain.ids import case_stream, derived, person_stream
 from domain.ports import Append, Origin
 from domain.private import Private
 from domain.stations import Kind
@@ -33,14 +33,14 @@ class Casework(Reading):
         person_id: str | None = None,
         once: Once | None = None,
     ) -> Done:
-        """A station's report of an incident."""
+        """A station's report of an incident; it names only people and warnings that its station may know of."""
         grant = self.allow(actor, Action.CASE_OPEN, [node_id])
         case_id = derived("case-report", actor.person_id, once.key) if once else self.new_id()
-        if warning_id is not None:
-            self._warning(warning_id)
         personal = Private(person_id or f"case:{case_id}", {"text": bounded(text)})
 
         async def decide() -> tuple[Sequence[Append], str]:
+            if not (self._knows_warning(actor, warning_id) and await self._knows_person(actor, person_id)):
+                raise NotFound("case.about_unknown", "There is no such person or warning.")
             events = cases.open_case(
                 None,
                 case_id=case_id,
@@ -54,6 +54,23 @@ class Casework(Reading):
             return [Append(case_stream(case_id), 0, events)], case_id
 
         return await self.commit(decide, self.origin(actor, grant), once)
+
+    def _knows_warning(self, actor: Actor, warning_id: str | None) -> bool:
+        """Whether they may read the warning; none is known to everybody."""
+        if warning_id is None:
+            return True
+        with self.views.reading() as db:
+            state = self.views.warnings.state(db, warning_id)
+        return state is not None and self.may_read(actor, warning_id, state.content.target.nodes)
+
+    async def _knows_person(self, actor: Actor, person_id: str | None) -> bool:
+        """Whether the person is registered where they may open cases, and has not been forgotten."""
+        if person_id is None:
+            return True
+        person, _ = await self.log.load(person_stream(person_id), people.evolve)
+        if person is None or person.forgotten:
+            return False
+        return person.node_id in self.nodes_allowed(actor.person_id, Action.CASE_OPEN, actor.grant_id)
 
     async def task(
         self, actor: Actor, case_id: str, *, node_id: str, instruction: str, once: Once | None = None

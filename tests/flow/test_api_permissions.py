@@ -14,6 +14,7 @@ from town import Town
 from townsfolk import SETUP
 
 from domain.grants import GrantRole
+from domain.people import Person, Role
 from domain.warnings import WarningDrafted
 
 pytestmark = SHARED
@@ -252,6 +253,31 @@ async def test_a_tree_shows_a_station_only_itself(town: Town) -> None:
     assert await nodes("officer1") == ["madrid", "milan", "north", "office", "rome", "south", "village"]
     assert await nodes("county1") == ["milan", "north", "rome"]
     assert await nodes("rome-head") == ["rome"]
+
+
+async def test_a_report_names_only_whom_and_what_its_station_may_know_of(town: Town) -> None:
+    gone = Person(person_id="gone", node_id="milan", role=Role.CITIZEN, language="zh", channels=())
+    await town.stores.registry.register_people([(gone, {"name": "Gone"})], SETUP)
+    forgotten = await town.stores.registry.forget_person("gone", SETUP)
+    await town.stores.follower.reached(forgotten.position)
+    away, here = await town.draft(target={"nodes": ["south"]}), await town.draft(target={"nodes": ["milan"]})
+    through = await _told(town)
+
+    async def ask(**named: str) -> httpx.Response:
+        return await town.post("milan-head", "/v1/cases", {**REPORT, **named})
+
+    hidden = [{"person_id": who} for who in ("nobody", "gone", "rome-zh", "county1")]
+    hidden += [{"warning_id": warning_id} for warning_id in ("none", away)]
+    hidden += [{"person_id": "milan-it", "warning_id": away}, {"person_id": "rome-zh", "warning_id": here}]
+    before = town.stores.log.last_position_now()
+    said = [problem(await ask(**named), 404, "case.about_unknown") for named in hidden]
+    assert all(one == said[0] for one in said)
+    assert town.stores.log.last_position_now() == before
+
+    for named in ({"person_id": "milan-it"}, {"warning_id": here}, {"person_id": "milan-head", "warning_id": through}):
+        assert (await ask(**named)).status_code == 201
+    above = {"node_id": "north", "text": "x", "person_id": "rome-zh"}
+    assert (await town.post("county1", "/v1/cases", above)).status_code == 201
 
 
 async def _officers_of_north(town: Town) -> None:
