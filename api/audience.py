@@ -6,6 +6,7 @@ stays are opened only where the expression asks where people are, and nothing of
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
@@ -162,6 +163,10 @@ def expression_of(given: Any) -> audience.Audience:
     """An expression from its JSON form. Raises InvalidInput where it is none, or is too large."""
     if _depth(given) > MAX_JSON_DEPTH:
         raise InvalidInput("audience.too_deep", f"An audience is nested {audience.MAX_DEPTH} deep at the most.")
+    try:
+        json.dumps(given, ensure_ascii=False).encode()
+    except ValueError as error:  # half of a surrogate pair: neither the log nor an answer can hold it
+        raise InvalidInput("audience.text", "The audience has text in it that is not Unicode.") from error
     try:
         expression: audience.Audience = msgspec.convert(given, audience.Audience)
     except msgspec.ValidationError as error:

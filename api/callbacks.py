@@ -27,14 +27,15 @@ from notifiers.sms import status_to_row, verify_signature
 MAX_FORM = 64 * 1024  # bytes
 MAX_REPORTS = 1024 * 1024  # bytes
 _SHARD = re.compile("[0-9a-f]{32}")
+_INDEX = re.compile("[0-9]{1,9}")  # not a converter of the route's: that would try to read any number of digits
 
 
 def place(request: Request) -> tuple[str, int]:
     """(shard id, index) of the message that a callback is about, as its path says."""
     shard_id, index = request.path_params["shard_id"], request.path_params["index"]
-    if not _SHARD.fullmatch(shard_id):
+    if not _SHARD.fullmatch(shard_id) or not _INDEX.fullmatch(index):
         raise NotFound("receipt.unknown", "There is no such message.")
-    return shard_id, index
+    return shard_id, int(index)
 
 
 async def signed_form(request: Request, s: Services, tokens: Sequence[str]) -> dict[str, str]:
@@ -118,5 +119,5 @@ async def aliyun_reports(request: Request) -> Response:
 routes = [
     Route("/callbacks/aliyun/{secret}", aliyun_reports, methods=["POST"]),
     Route("/callbacks/sms/inbound", inbound, methods=["POST"]),
-    Route("/callbacks/sms/{shard_id}/{index:int}", receipt, methods=["POST"]),
+    Route("/callbacks/sms/{shard_id}/{index}", receipt, methods=["POST"]),
 ]

@@ -114,7 +114,7 @@ def _xml(said: str) -> Response:
 
 
 routes = [
-    Route("/callbacks/voice/{shard_id}/{index:int}", speak, methods=["POST"]),
-    Route("/callbacks/voice/{shard_id}/{index:int}/key", key, methods=["POST"]),
-    Route("/callbacks/voice/{shard_id}/{index:int}/status", ended, methods=["POST"]),
+    Route("/callbacks/voice/{shard_id}/{index}", speak, methods=["POST"]),
+    Route("/callbacks/voice/{shard_id}/{index}/key", key, methods=["POST"]),
+    Route("/callbacks/voice/{shard_id}/{index}/status", ended, methods=["POST"]),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from fastapi import FastAPI
@@ -48,6 +49,16 @@ TITLES = {
 }
 
 
+class Problem(JSONResponse):
+    """A problem document. What UTF-8 cannot hold (half of a surrogate pair that somebody sent) is written as "?", since
+    a refusal must not fail itself."""
+
+    media_type = "application/problem+json"
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
 def status_of(error: FenghuoError) -> int:
     return next((STATUS[cls] for cls in type(error).__mro__ if cls in STATUS), 500)
 
@@ -62,7 +73,7 @@ def problem(status: int, code: str, detail: str, *, headers: dict[str, str] | No
         "detail": detail,
         **more,
     }
-    return JSONResponse(body, status, headers=headers, media_type="application/problem+json")
+    return Problem(body, status, headers=headers)
 
 
 def internal() -> JSONResponse:

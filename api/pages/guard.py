@@ -50,7 +50,7 @@ def require_same_origin(request: Request) -> None:
     """
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
-    same = origin is not None and urlsplit(origin).netloc == request.headers.get("host", "")
+    same = origin is not None and _host_of(origin) == request.headers.get("host", "")
     if site == "same-origin" or (site is None and same):
         return
     raise NotPermitted(
@@ -60,6 +60,13 @@ def require_same_origin(request: Request) -> None:
     )
 
 
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # brackets that do not hold an address
+        return None
+
+
 async def form(request: Request, limit: int, fields: int = 50) -> FormData:
     """The form of a request of at most `limit` bytes and `fields` fields. Raises InvalidInput."""
     length = request.headers.get("content-length", "")
@@ -67,11 +74,13 @@ async def form(request: Request, limit: int, fields: int = 50) -> FormData:
         await _discard(request)
         raise InvalidInput("page.too_large", N_("What was sent is too large."), N_("A file may have up to 8 MiB."))
     try:
-        return await request.form(max_files=1, max_fields=fields, max_part_size=limit)
-    except HTTPException as error:
+        sent = await request.form(max_files=1, max_fields=fields, max_part_size=limit)
+        "".join(value for value in sent.values() if isinstance(value, str)).encode()
+    except (HTTPException, UnicodeError) as error:  # it may name an encoding of its own, which can give anything
         raise InvalidInput(
             "page.form", N_("The form could not be read."), N_("Reload the page and try again.")
         ) from error
+    return sent
 
 
 async def _discard(request: Request) -> None:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from api import capmap
 from api.auth import correlation
@@ -24,6 +23,7 @@ from domain.errors import InvalidInput, NotFound
 from domain.grants import Action
 from domain.people import Role
 from domain.rulepacks import Level
+from domain.whereabouts import zone_of
 from notifiers.render import text_for
 from projections.unclear import REFERRED
 from projections.warnings import state_of
@@ -282,8 +282,11 @@ def content_level(said: str) -> Level:
 def moment_in(local: str, zone: str) -> datetime:
     """A form's `YYYY-MM-DDTHH:MM` in a zone (IANA). Raises InvalidInput."""
     try:
-        return datetime.fromisoformat(local).replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
-    except (ValueError, ZoneInfoNotFoundError) as error:
+        known = zone_of(zone)
+        if known is None:
+            raise ValueError(zone)
+        return datetime.fromisoformat(local).replace(tzinfo=known).astimezone(UTC)
+    except (ValueError, OverflowError) as error:  # the first or the last hours of the calendar are not in it elsewhere
         raise InvalidInput(
             "warning.expires", "The time of expiry cannot be read.", "Choose a date, a time and a time zone."
         ) from error
