@@ -104,7 +104,7 @@ class Commands:
         if nodes.intersection(targets):
             return True
         with self.views.reading() as db:
-            return bool(nodes.intersection(self.views.tree.rows(db, warning_id)))
+            return bool(nodes.intersection(self.views.tree.nodes(db, warning_id)))
 
     def grants_allowing(self, actor: Actor, actions: frozenset[Action]) -> list[Grant]:
         """The actor's grants in force that allow all these actions."""

@@ -82,6 +82,10 @@ class Tree(Projection):
         found = db.execute(select(self.relays).where(self.relays.c.warning_id == warning_id)).mappings()
         return {row["node_id"]: dict(row) for row in found}
 
+    def nodes(self, db: Connection, warning_id: str) -> set[str]:
+        """The nodes that a warning goes through."""
+        return set(db.execute(select(self.relays.c.node_id).where(self.relays.c.warning_id == warning_id)).scalars())
+
     def changed_since(self, db: Connection, warning_id: str, position: int) -> set[str]:
         query = select(self.relays.c.node_id).where(
             self.relays.c.warning_id == warning_id, self.relays.c.position > position

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Column, Connection, Integer, Text, delete, select
 
 from domain.answers import Answer, AnswerAskedBack, AnswerReceived, AnswerReferred, AnswerSettled
 from domain.events import Recorded
-from projections.projection import Projection, Utc, rows_by_key, upsert
+from projections.projection import Projection, Utc, among, rows_by_key, upsert
 
 ASKED = "asked"
 REFERRED = "referred"
@@ -84,8 +84,9 @@ class Unclear(Projection):
         limit: int,
         warning_id: str | None = None,
         state: str | None = None,
+        nodes: Iterable[str] | None = None,
     ) -> list[dict[str, Any]]:
-        """Newest first, from those below a position."""
+        """Newest first, from those below a position; of these nodes alone, where they are given."""
         c = self.answers.c
         query = select(self.answers).order_by(c.position.desc()).limit(limit)
         if before is not None:
@@ -94,4 +95,6 @@ class Unclear(Projection):
             query = query.where(c.warning_id == warning_id)
         if state is not None:
             query = query.where(c.state == state)
+        if nodes is not None:
+            query = query.where(among(db, c.node_id, nodes))
         return [dict(row) for row in db.execute(query).mappings()]

@@ -29,6 +29,8 @@ from projections.unclear import REFERRED
 from projections.warnings import state_of
 
 LISTED = 100  # warnings in the list
+LOOKED_THROUGH = 5_000  # warnings that are read, at the most, to find these
+UNREAD = 200  # unclear answers that are shown with a warning
 ROLES = {
     Role.DUTY_OFFICER: ("值班员", "duty officer"),
     Role.COUNTY_OFFICER: ("县级外办", "county officer"),
@@ -54,9 +56,18 @@ class Source:
         return "\n".join([*sorted({f"{grant.role.value} {grant.node_id}" for grant in grants}), "", *sorted(who.may)])
 
     def warnings(self, who: Who, language: str) -> Sequence[WarningLine]:
-        with self._s.views.reading() as db:
-            rows = self._s.views.warnings.page(db, before=None, limit=LISTED)
-        return [self._line(row, language) for row in rows if self._may_see(who, row)]
+        """The newest that they may see: read on until there are enough of these, since others may draft many."""
+        nodes = self._s.desk.nodes_allowed(who.person_id, Action.WARNING_READ)
+        seen: list[dict[str, Any]] = []
+        before = None
+        for _ in range(0, LOOKED_THROUGH, LISTED):
+            with self._s.views.reading() as db:
+                rows = self._s.views.warnings.page(db, before=before, limit=LISTED)
+            seen += [row for row in rows if self._s.desk.concerns(nodes, row["warning_id"], _targets(row))]
+            if len(rows) < LISTED or len(seen) >= LISTED:
+                break
+            before = rows[-1]["drafted_position"]
+        return [self._line(row, language) for row in seen[:LISTED]]
 
     def warning(self, who: Who, warning_id: str, language: str) -> WarningLine | None:
         row = self._row(who, warning_id)
@@ -122,7 +133,7 @@ class Source:
         nodes = self._s.desk.nodes_allowed(who.person_id, Action.CASE_READ)
         with self._s.views.reading() as db:
             rows = self._s.views.cases.of_warning(db, warning_id)
-            unread = self._s.views.unclear.page(db, limit=200, warning_id=warning_id, state=REFERRED)
+            unread = self._s.views.unclear.page(db, limit=UNREAD, warning_id=warning_id, state=REFERRED, nodes=nodes)
             hierarchy = self._s.views.directory.hierarchy(db)
         lines = []
         for row in (*rows, *unread):
@@ -161,14 +172,8 @@ class Source:
     def _row(self, who: Who, warning_id: str) -> dict[str, Any] | None:
         with self._s.views.reading() as db:
             row = self._s.views.warnings.one(db, warning_id)
-        return row if row is not None and self._may_see(who, row) else None
-
-    def _may_see(self, who: Who, row: dict[str, Any]) -> bool:
         nodes = self._s.desk.nodes_allowed(who.person_id, Action.WARNING_READ)
-        if nodes.intersection(row["content"]["target"]["nodes"]):
-            return True
-        with self._s.views.reading() as db:
-            return bool(nodes.intersection(self._s.views.tree.rows(db, row["warning_id"])))
+        return row if row is not None and self._s.desk.concerns(nodes, warning_id, _targets(row)) else None
 
     def _line(self, row: dict[str, Any], language: str) -> WarningLine:
         content = state_of(row).content
@@ -188,6 +193,11 @@ class Source:
             correction=row["correction"],
             real_channels=row["real_channels"],
         )
+
+
+def _targets(row: dict[str, Any]) -> Sequence[str]:
+    targets: Sequence[str] = row["content"]["target"]["nodes"]
+    return targets
 
 
 def _step(step: dict[str, Any]) -> Step:

@@ -11,6 +11,7 @@ import pytest
 from setting import SHARED
 from town import Town, signed_in
 
+from api.pages import source
 from domain.answers import AnswerOpened, AnswerSettled
 from domain.cases import CaseOpened
 from domain.people import Channel
@@ -169,3 +170,33 @@ async def test_what_is_wrong_with_a_following_draft_is_said_and_what_was_typed_s
             assert (await browser.post(path, data=sent)).status_code == 403, who
     assert (await town.http.get(path)).status_code == 401
     assert len(town.recorded(WarningDrafted)) == before
+
+
+async def test_what_others_draft_takes_no_place_in_the_list_of_a_station(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "LISTED", 4)
+    mine = [await town.release(target={"nodes": [node]}) for node in ("milan", "office")]
+    await town.quiet()
+    town.read_all()
+    for _ in range(9):
+        await town.draft(target={"nodes": ["south"]})
+    async with aclosing(await signed_in(town, "milan-head")) as browser:
+        listed = re.findall(r'href="/console/warnings/(\w+)"', (await browser.get("/console")).text)
+        assert (listed[:2], len(listed) <= 4) == (mine[::-1], True)
+        monkeypatch.setattr(source, "LOOKED_THROUGH", 8)
+        assert "/console/warnings/" not in (await browser.get("/console")).text
+
+
+async def test_what_others_answer_takes_no_place_among_a_stations_unread_answers(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "UNREAD", 1)
+    warning_id = await misunderstood(town, target={"nodes": ["office"]})
+    for text in SAID:
+        assert await town.device("madrid-es").reply(text) == 200
+    await town.quiet()
+    town.read_all()
+    for who, whose in (("county1", "milan-zh"), ("county2", "madrid-es")):
+        async with aclosing(await signed_in(town, who)) as browser:
+            assert (await answer_link(browser, warning_id)).endswith(f"/answers/{whose}")
