@@ -35,7 +35,7 @@ class Reason(StrEnum):
     CONTENT_REFUSED = "content_refused"  # too long, not allowed, not renderable
     RATE_LIMITED = "rate_limited"  # nothing was taken; safe to try again
     PROVIDER_BUSY = "provider_busy"  # a temporary refusal, in so many words
-    PROVIDER_ERROR = "provider_error"  # the provider failed on its side
+    PROVIDER_ERROR = "provider_error"  # the provider failed on its side; where none is named, we did on ours
     CREDENTIALS = "credentials"  # the provider does not accept our account
     UNREACHABLE = "unreachable"  # no connection: nothing was sent
     TIMEOUT = "timeout"  # sent, and no answer in time: in doubt

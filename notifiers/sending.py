@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from domain.errors import Unreachable
 from domain.outcomes import Outcome, Reason, Row
 from domain.people import Channel
 from domain.ports import Clock
@@ -88,6 +89,12 @@ class Sender:
             if addresses.get(i) is UNREADABLE:  # an operator can mend it while the warning is valid
                 told[i] = Result(index=i, outcome=Outcome.DEFERRED, reason=Reason.UNREADABLE)
         return tuple(self._row(state, i, told.get(i), i in addresses) for i in indices), _spent(results)
+
+    def put_off(self, state: Shard, indices: Sequence[int], fault: Exception) -> tuple[Row, ...]:
+        """What became of those for whom a fault left no words: nothing was sent, and they are tried again."""
+        reason = Reason.UNREACHABLE if isinstance(fault, Unreachable) else Reason.PROVIDER_ERROR
+        put_off = (Result(index=i, outcome=Outcome.DEFERRED, reason=reason) for i in indices)
+        return tuple(self._row(state, result.index, result, addressed=True) for result in put_off)
 
     def _over(self, plan: ShardPlanned) -> bool:
         return self._clock.now() >= plan.valid_until and plan.purpose is not Purpose.CANCEL

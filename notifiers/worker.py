@@ -224,14 +224,18 @@ class Worker:
         spent: tuple[Spent, ...] = ()
         while True:
             ahead = _folded(state, events)
-            chosen = await self._choose(ahead, width, more=bool(sent))
+            try:
+                chosen = await self._choose(ahead, width, more=bool(sent))
+            except Exception:
+                await self._record_late(stream, state, version, sent, spent)  # no doubt about what was sent
+                raise
             events += shards.hold(ahead, chosen.held)
             if chosen.ready:
                 events += shards.intend(ahead, chosen.ready)
             if not events:
                 return
             try:
-                words = await self._intended(stream, version, events, ahead.plan, chosen, sure=bool(sent))
+                preparing = await self._intended(stream, version, events, ahead.plan, chosen, sure=bool(sent))
             except VersionConflict:
                 # Stopped by a cancellation, or taken over. What was sent is recorded still; what was not, is not sent.
                 state, version = await self._log.load(stream, shards.evolve)
@@ -244,8 +248,9 @@ class Worker:
                 events = shards.record(state, sent, spent) if sent else []
                 continue
             state, version = _folded(state, events), version + len(events)
-            if not chosen.ready:
+            if preparing is None:
                 return
+            words = await self._words(preparing, stream, state, version, chosen)
             self._head_start.sending(state.plan.lane)
             sent, spent = await self._sender.send(state, chosen, words)
             await self._arrived(ahead.plan, sent)
@@ -258,10 +263,21 @@ class Worker:
                 events += shards.lease(ahead, worker=self._worker_id, now=now, until=now + lease)
 
     async def _record_late(
-        self, stream: str, state: Shard | None, version: int, sent: tuple[Row, ...], spent: tuple[Spent, ...]
+        self,
+        stream: str,
+        state: Shard | None,
+        version: int,
+        sent: tuple[Row, ...],
+        spent: tuple[Spent, ...],
+        *,
+        held: bool = False,
     ) -> None:
-        """Records what is not recorded yet of a shard that is ours no longer, whatever its holder writes meanwhile."""
+        """Records what is not recorded yet of a shard that may be ours no longer, whatever its holder writes meanwhile;
+        with `held` only while it is ours: another holder has begun anew, and what it sends is in doubt until it says.
+        """
         while state is not None and (ours := tuple(row for row in sent if row.index in state.open)):
+            if held and state.worker != self._worker_id:
+                return
             with contextlib.suppress(VersionConflict):
                 await self._write(stream, version, shards.record(state, ours, spent), sure=True)
                 return
@@ -298,6 +314,12 @@ class Worker:
                     return
                 _log.error("arrival_waits", shard_id=plan.shard_id, code=error.code)
                 await asyncio.sleep(1)
+            except FenghuoError as error:  # as of a newer program's event: the ledger is to be written all the same
+                _log.error("arrival_not_noted", shard_id=plan.shard_id, code=error.code)
+                return
+            except Exception:
+                _log.exception("arrival_not_noted", shard_id=plan.shard_id)
+                return
 
     def _note(self, shard_id: str, position: int) -> None:
         self._written[shard_id] = position
@@ -314,8 +336,8 @@ class Worker:
         chosen: Chosen,
         *,
         sure: bool,
-    ) -> Rendered | None:
-        """Appends, and gets ready the words that will be sent once the intent is durable."""
+    ) -> asyncio.Future[Rendered | None] | None:
+        """Appends, and meanwhile gets ready the words that will be sent once the intent is durable; None: to nobody."""
         if not chosen.ready:
             await self._write(stream, version, events, sure=sure)
             return None
@@ -326,7 +348,24 @@ class Worker:
             preparing.cancel()
             await asyncio.gather(preparing, return_exceptions=True)
             raise
-        return await preparing
+        return preparing
+
+    async def _words(
+        self,
+        preparing: asyncio.Future[Rendered | None],
+        stream: str,
+        state: Shard,
+        version: int,
+        chosen: Chosen,
+    ) -> Rendered | None:
+        """The words for those who were intended. Where there are none to be had nothing was sent: that is written down,
+        so that nobody is in doubt and attempts have an end, and the fault goes on to who counts and logs it."""
+        try:
+            return await preparing
+        except Exception as fault:
+            rows = self._sender.put_off(state, chosen.ready, fault)
+            await self._record_late(stream, state, version, rows, (), held=True)
+            raise
 
 
 def _folded(state: Shard, events: Sequence[Event]) -> Shard:
