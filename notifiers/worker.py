@@ -66,7 +66,8 @@ class Queue(Protocol):
         """Returns when there may be more to take."""
 
     def done(self, waiting: Waiting, fault: Exception | None) -> None:
-        """Nobody works any more at what was taken: what became of it is durable, or a fault kept it from that."""
+        """Nobody works any more at what was taken: what became of it is durable, or a fault kept it from that. With a
+        fault `position` is that of the last event of it that the worker knows, its own ones included."""
 
 
 class Worker:
@@ -112,10 +113,11 @@ class Worker:
             held = Counter(kind for _, kind in self._active.values())
             started = 0
             now = self._clock.now()
-            limit = self._slots + len(self._active) + len(self._left)
+            busy = frozenset(self._active)  # what ends while it is taken may have been taken as it was before
+            limit = self._slots + len(busy) + len(self._left)
             for found in await asyncio.to_thread(self._queue.take, now, self._worker_id, limit):
                 kind = (found.lane, found.channel)
-                if found.shard_id in self._active or held[kind] >= self._slots:
+                if found.shard_id in busy or found.shard_id in self._active or held[kind] >= self._slots:
                     continue
                 if found.shard_id in self._left or found.position < self._written.get(found.shard_id, 0):
                     self._queue.done(found, None)
@@ -169,6 +171,8 @@ class Worker:
             fault = error
             _log.exception("shard_failed", shard_id=found.shard_id)
             await asyncio.sleep(1)
+        if fault is not None:  # what was written of it is not the end of it: nothing that is said of it now is old
+            found = found._replace(position=max(found.position, self._written.pop(found.shard_id, 0)))
         self._queue.done(found, fault)
 
     def _leave(self, shard_id: str) -> None:

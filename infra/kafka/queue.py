@@ -24,7 +24,7 @@ from domain.rulepacks import LANES, Lane
 from infra.kafka.clients import Consumer, Listener, Part, answered, commit, consumer, ensured, producer
 from infra.kafka.dead import COMPACT
 from infra.kafka.dispatch import DAY
-from infra.kafka.messages import Due, Letter, encode, read_due
+from infra.kafka.messages import Due, Letter, due, encode, read_due
 from infra.kafka.offsets import Offsets
 from infra.kafka.overdue import Overdue
 from infra.kafka.settings import KafkaConfig
@@ -35,6 +35,7 @@ _log = structlog.get_logger("fenghuo.lanes")
 
 POLL_MS = 200
 COMMIT_S = 0.2
+NOWHERE = Part("", 0)  # of what comes from no message: nothing is committed there
 LAST_COMMIT_S = 2.0
 FIRST_BACKOFF_S = 0.2
 LONGEST_BACKOFF_S = 15.0
@@ -120,7 +121,7 @@ class KafkaQueue:
         self._lanes = {lane: _Lane(lane) for lane in LANES if lane in lanes}
         self._begun = begun
         self._overdue = overdue
-        self._own: dict[str, Waiting] = {}  # by shard, for which no message here stands: what was begun, or is overdue
+        self._own: dict[str, Due] = {}  # by shard, for which no message here stands: what was begun, or is overdue
         self._lock = threading.Lock()  # the worker takes in a thread of its own
         self._come = asyncio.Event()
 
@@ -133,7 +134,7 @@ class KafkaQueue:
         with self._lock:
             for lane in self._lanes.values():
                 counts: Counter[Any] = Counter()
-                found += [waiting for waiting in self._own.values() if waiting.lane is lane.lane]
+                found += [own.waiting for own in self._own.values() if own.lane is lane.lane]
                 for shard_id, there in lane.held.items():
                     if shard_id in self._own:
                         continue
@@ -148,8 +149,8 @@ class KafkaQueue:
 
     def done(self, waiting: Waiting, fault: Exception | None) -> None:
         """A fault that will pass (a log that cannot be reached, say) leaves the shard here. One that nobody foresaw
-        counts: it is announced anew with one failure more, and laid aside after so many. What only a newer program can
-        read is let go: the relay announces it again."""
+        counts: it is announced anew with one failure more (or stays here, where no message brought it), and laid aside
+        after so many. What only a newer program can read is let go: the relay announces it again."""
         if isinstance(fault, UnknownEvent):
             fault = None
         passing = isinstance(fault, FenghuoError) and not isinstance(fault, VerificationFailed)
@@ -157,20 +158,26 @@ class KafkaQueue:
         if passing or lane is None:
             return
         with self._lock:
-            self._own.pop(waiting.shard_id, None)
+            own = self._own.pop(waiting.shard_id, None)
             gone = lane.drop(waiting.shard_id, waiting.position)
-            if fault is not None and gone:
-                lane.returns.append(self._failed(gone[-1], fault))
-                gone = gone[:-1]
+            known = [one.due for one in gone] + ([own] if own else [])
+            if fault is not None and known:
+                failures = 1 + max(one.failures for one in known)  # the relay, which may have come between, knows none
+                again = msgspec.structs.replace(due(waiting), failures=failures)
+                self._failed(lane, gone.pop() if gone else None, again, fault)
             for one in gone:
                 lane.offsets.finished(one.part, one.offset)
         self._come.set()
 
-    def _failed(self, held: _Held, fault: Exception) -> _Return:
-        again = msgspec.structs.replace(held.due, failures=held.due.failures + 1)
+    def _failed(self, lane: _Lane, held: _Held | None, again: Due, fault: Exception) -> None:
         body, key = encode(again), again.shard_id.encode()
+        part, offset = (held.part, held.offset) if held else (NOWHERE, 0)
         if again.failures < self._config.failures:
-            return _Return(held.part, held.offset, self._config.lane(again.lane), key, body)
+            if held:
+                lane.returns.append(_Return(part, offset, self._config.lane(again.lane), key, body))
+            else:
+                self._own[again.shard_id] = again
+            return
         letter = Letter(
             letter_id=again.shard_id,
             lane=again.lane,
@@ -181,7 +188,9 @@ class KafkaQueue:
             position=again.position,
             failures=again.failures,
         )
-        return self._laid_aside(held.part, held.offset, letter)
+        # Brokers may be away for long: of what is tried again meanwhile only the last letter waits for them.
+        lane.returns = [one for one in lane.returns if one.part != NOWHERE or one.key != key]
+        lane.returns.append(self._laid_aside(part, offset, letter))
 
     def _laid_aside(self, part: Part, offset: int, letter: Letter) -> _Return:
         _log.error("laid_aside", letter_id=letter.letter_id, lane=letter.lane.value, reason=letter.reason)
@@ -214,8 +223,8 @@ class KafkaQueue:
             return
 
     def _put(self, own: Sequence[Waiting]) -> None:
-        with self._lock:
-            self._own |= {waiting.shard_id: waiting for waiting in own}
+        with self._lock:  # what is here already has its failures counted
+            self._own = {waiting.shard_id: due(waiting) for waiting in own} | self._own
         self._come.set()
 
     def _idle(self) -> set[Lane]:
