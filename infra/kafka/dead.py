@@ -7,16 +7,21 @@ it is not announced to workers, unless something new happens to it.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
 import structlog
 
 from domain.errors import FenghuoError, NotFound, Refused
+from domain.people import Channel
+from domain.rulepacks import Lane
 from infra.kafka.clients import answered, consumer, ensured, parts_of, producer, whole
-from infra.kafka.messages import Due, Letter, encode, read_due, read_letter
+from infra.kafka.messages import Letter, encode, read_due, read_letter
 from infra.kafka.settings import KafkaConfig
+from notifiers.worker import Queue, Waiting
 
 _log = structlog.get_logger("fenghuo.dead")
 
@@ -84,10 +89,24 @@ class DeadWatch:
         self._fault = ""  # the one that was said last: brokers may be away for long
         self.loaded = asyncio.Event()
 
-    def holds(self, due: Due) -> bool:
+    def _holds(self, found: Waiting) -> bool:
         """Whether this shard lies here and nothing has happened to it since."""
-        letter = self._letters.get(due.shard_id)
-        return letter is not None and due.position <= letter.position
+        letter = self._letters.get(found.shard_id)
+        return letter is not None and found.position <= letter.position
+
+    def take(self, table: Queue, now: datetime, worker: str, limit: int) -> list[Waiting]:
+        """What a table has to take and does not lie here, of each lane and channel at most `limit`."""
+        letters = list(self._letters.values())  # a copy: this is asked in other threads
+        # What lies here is due there still, and comes first since it is the oldest.
+        aside = sum(letter is not None and letter.shard_id != "" for letter in letters)
+        counts: Counter[tuple[Lane, Channel]] = Counter()
+        found: list[Waiting] = []
+        for waiting in table.take(now, worker, limit + aside):
+            kind = (waiting.lane, waiting.channel)
+            if counts[kind] < limit and not self._holds(waiting):
+                counts[kind] += 1
+                found.append(waiting)
+        return found
 
     async def run(self) -> None:
         while True:

@@ -73,7 +73,7 @@ class Dispatcher:
         async with producer(config) as sending:
             while True:
                 now = self._clock.now()
-                waiting = await asyncio.to_thread(self._queue.take, now, NAME, AHEAD)
+                waiting = await asyncio.to_thread(self._dead.take, self._queue, now, NAME, AHEAD)
                 at = asyncio.get_running_loop().time()
                 new = [found for found in map(due, waiting) if self._wanted(found, at)]
                 if new:
@@ -82,8 +82,6 @@ class Dispatcher:
                     await first_of(self._queue.wait(now), timeout_s=config.resend_s)
 
     def _wanted(self, found: Due, at: float) -> bool:
-        if self._dead.holds(found):
-            return False
         sent = self._sent.get(found.shard_id)
         return sent is None or found.position > sent.position or at >= sent.again_at
 

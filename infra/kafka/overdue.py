@@ -15,7 +15,6 @@ from domain.errors import FenghuoError
 from domain.ports import Clock
 from domain.rulepacks import Lane
 from infra.kafka.dead import DeadWatch
-from infra.kafka.messages import due
 from infra.kafka.settings import KafkaConfig
 from notifiers.pause import ended
 from notifiers.worker import Queue, Waiting
@@ -55,13 +54,12 @@ class Overdue:
 
     async def _look(self, lanes: Collection[Lane]) -> list[Waiting]:
         """Raises Unreachable."""
-        waiting = await asyncio.to_thread(self._table.take, self._clock.now(), self._config.named, MOST)
+        now, worker = self._clock.now(), self._config.named
+        waiting = await asyncio.to_thread(self._dead.take, self._table, now, worker, MOST)
         at = asyncio.get_running_loop().time()
         self._since = {key: self._since.get(key, at) for key in ((found.shard_id, found.position) for found in waiting)}
         return [
             found
             for found in waiting
-            if found.lane in lanes
-            and at - self._since[found.shard_id, found.position] >= self._config.overdue_s
-            and not self._dead.holds(due(found))
+            if found.lane in lanes and at - self._since[found.shard_id, found.position] >= self._config.overdue_s
         ]
