@@ -6,6 +6,7 @@ Shared by text messages (sms.py) and calls (voice.py). Sources: the provider's R
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 
 import aiohttp
@@ -19,6 +20,7 @@ from notifiers.batch import accepted, in_doubt
 from notifiers.channel import Delivery, Result
 from notifiers.net import failure, http_session, read_answer, retry_after_s
 
+_CODE = re.compile("[0-9]{1,9}")
 Refusals = Mapping[int, tuple[Outcome, Reason]]
 
 
@@ -30,6 +32,11 @@ class Answered(Exception):
         self.status = status
         self.code = code
         self.retry_after_s = retry_after_s
+
+
+def code_of(said: str) -> int:
+    """A number that a callback names; 0 where it is none, or longer than any code."""
+    return int(said) if _CODE.fullmatch(said) else 0
 
 
 class _Made(msgspec.Struct):

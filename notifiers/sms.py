@@ -15,7 +15,7 @@ from twilio.request_validator import RequestValidator
 
 from domain.outcomes import Outcome, Reason
 from domain.people import Channel
-from notifiers.account import Account, AccountSettings
+from notifiers.account import Account, AccountSettings, code_of
 from notifiers.batch import refused, sendable, spread
 from notifiers.channel import LINK, Delivery, Rendered, Result
 
@@ -120,8 +120,7 @@ def status_to_row(params: Mapping[str, str]) -> tuple[Outcome, Reason, str] | No
         case "delivered" | "read":
             return Outcome.DELIVERED, Reason.NONE, reference
         case "undelivered" | "failed":
-            number = int(code) if code.isascii() and code.isdigit() else 0
-            return Outcome.REFUSED, FAILURES.get(number, Reason.UNDELIVERED), reference
+            return Outcome.REFUSED, FAILURES.get(code_of(code), Reason.UNDELIVERED), reference
         case "canceled":
             return Outcome.REFUSED, Reason.STOPPED, reference
     return None

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from domain.outcomes import Outcome, Reason
 from domain.people import Channel
-from notifiers.account import Account, AccountSettings
+from notifiers.account import Account, AccountSettings, code_of
 from notifiers.batch import refused, spread
 from notifiers.channel import Delivery, Rendered, Result
 from notifiers.sms import E164
@@ -110,5 +110,5 @@ def call_to_row(params: Mapping[str, str]) -> tuple[Outcome, Reason, str] | None
     reason = ENDINGS[status]
     if status == "failed":
         code = params.get("SipResponseCode", "")
-        reason = SIP.get(int(code) if code.isascii() and code.isdigit() else 0, reason)
+        reason = SIP.get(code_of(code), reason)
     return Outcome.REFUSED, reason, reference

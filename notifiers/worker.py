@@ -292,6 +292,7 @@ class Worker:
         now = self._clock.now()
         ends = self._draining or (more and self._head_start.before(shard.plan.lane))
         due = () if ends else shard.ready(now)
+        width = max(1, min(width, self._notifiers[shard.plan.channel].chunk))  # a rate may be set meanwhile
         return await asyncio.to_thread(self._chooser.choose, shard.plan, due, width, now) if due else Chosen()
 
     async def _write(self, stream: str, version: int, events: Sequence[Event], *, sure: bool) -> None:

@@ -19,7 +19,7 @@ from domain.errors import FenghuoError, NotFound, Refused
 from domain.people import Channel
 from domain.rulepacks import Lane
 from infra.kafka.clients import answered, consumer, ensured, parts_of, producer, whole
-from infra.kafka.messages import Letter, encode, read_due, read_letter
+from infra.kafka.messages import Due, Letter, encode, read_due, read_letter
 from infra.kafka.settings import KafkaConfig
 from notifiers.worker import Queue, Waiting
 
@@ -89,7 +89,7 @@ class DeadWatch:
         self._fault = ""  # the one that was said last: brokers may be away for long
         self.loaded = asyncio.Event()
 
-    def _holds(self, found: Waiting) -> bool:
+    def holds(self, found: Due | Waiting) -> bool:
         """Whether this shard lies here and nothing has happened to it since."""
         letter = self._letters.get(found.shard_id)
         return letter is not None and found.position <= letter.position
@@ -103,7 +103,7 @@ class DeadWatch:
         found: list[Waiting] = []
         for waiting in table.take(now, worker, limit + aside):
             kind = (waiting.lane, waiting.channel)
-            if counts[kind] < limit and not self._holds(waiting):
+            if counts[kind] < limit and not self.holds(waiting):
                 counts[kind] += 1
                 found.append(waiting)
         return found

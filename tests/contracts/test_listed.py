@@ -125,7 +125,7 @@ kinds = st.sampled_from(["plan", "hold", *Step])
 acts = st.lists(st.tuples(kinds, some_people, st.sampled_from(["s1", "s2"]), st.sampled_from(NODES)), max_size=12)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts)
 def test_people_change_as_one_by_one_and_their_nodes_counts_with_them(db: Connection, acts: list[Any]) -> None:
     tree = Tree()

@@ -105,6 +105,7 @@ def test_checking_a_signature_never_raises(params: dict[str, str], signature: st
         ({"MessageStatus": "failed", "ErrorCode": "30007"}, (Outcome.REFUSED, Reason.BLOCKED)),
         ({"MessageStatus": "failed"}, (Outcome.REFUSED, Reason.UNDELIVERED)),
         ({"MessageStatus": "failed", "ErrorCode": "²"}, (Outcome.REFUSED, Reason.UNDELIVERED)),
+        ({"MessageStatus": "failed", "ErrorCode": "9" * 5_000}, (Outcome.REFUSED, Reason.UNDELIVERED)),
         ({"MessageStatus": "queued"}, None),
         ({"MessageStatus": "sent"}, None),
         ({"MessageStatus": "something new"}, None),

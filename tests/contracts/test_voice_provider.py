@@ -136,6 +136,7 @@ def test_whatever_is_said_stays_inside_what_is_said(text: str) -> None:
             for c, reason in SIP.items()
         ],
         ({"CallStatus": "failed", "SipResponseCode": "²"}, (Outcome.REFUSED, Reason.UNDELIVERED)),
+        ({"CallStatus": "failed", "SipResponseCode": "9" * 5_000}, (Outcome.REFUSED, Reason.UNDELIVERED)),
         ({"CallStatus": "busy", "SipResponseCode": "404"}, (Outcome.REFUSED, Reason.BUSY)),
         ({"CallStatus": "queued"}, None),
         ({"CallStatus": "ringing"}, None),

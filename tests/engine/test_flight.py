@@ -7,9 +7,10 @@ import asyncio
 import pytest
 from house import NOW, SMS, Scripted, house
 
+from domain import shards
 from domain.rates import Rate
 from domain.rulepacks import Lane, Level
-from domain.shards import ChunkIntended
+from domain.shards import ChunkIntended, ShardPlanned
 from infra.clock import ManualClock
 from notifiers.failover import FailoverNotifier, Provider
 from notifiers.flight import Flight
@@ -93,3 +94,19 @@ async def test_at_a_new_rate_chunks_are_smaller_for_those_who_wait_for_their_tur
             shard_id, _ = h.place(warning_id, "milan-zh", SMS)
             assert [e.indices for e in h.events(ChunkIntended) if e.shard_id == shard_id] == [(0,), (1,)]
         assert h.runtime.worker._flights[Lane.EXTREME, SMS].begin(3), "all places were given back"
+
+
+async def test_at_a_new_rate_what_is_left_of_a_shard_goes_in_smaller_chunks(tmp_path):
+    clock, account = ManualClock(NOW), Scripted(SMS, chunk=2)
+    provider = Provider("sms", account, clock)
+    async with house(tmp_path, clock, real={SMS: FailoverNotifier([provider])}) as h:
+        shard_id, _ = h.place(await h.told(Level.RED, target="milan"), "milan-zh", SMS)
+        (plan,) = [e for e in h.events(ShardPlanned) if e.shard_id == shard_id]
+        shard = shards.evolve(None, plan)
+
+        async def chosen() -> tuple[int, ...]:
+            return (await h.runtime.worker._choose(shard, 2, more=False)).ready
+
+        assert await chosen() == (0, 1)
+        provider.pace.change("", Rate(0.1, 100))
+        assert await chosen() == (0,)
