@@ -26,6 +26,8 @@ from domain.warnings import Status
 from notifiers import spoken, twiml
 from notifiers.voice import by_machine, call_to_row
 
+NO_ANSWER = frozenset({Purpose.CANCEL, Purpose.TEST})  # is wanted: the call says what it has to say, and ends
+
 KEYS = {"1": Answer.SAFE, "2": Answer.HELP}
 
 
@@ -42,7 +44,7 @@ async def speak(request: Request) -> Response:
     params = await signed_form(request, s, _tokens(s))
     plan = await _plan(s, shard_id, index)
     said = await s.texts.rendered(plan)
-    if plan.purpose is Purpose.CANCEL or by_machine(params):
+    if plan.purpose in NO_ANSWER or by_machine(params):
         return _xml(twiml.statement(said.voice, said.voice_language, times=2))
     return _xml(twiml.question(said.voice, said.voice_language, _key_url(s, shard_id, index, asked=1)))
 
@@ -52,7 +54,10 @@ async def key(request: Request) -> Response:
     s, (shard_id, index) = services(request), place(request)
     params = await signed_form(request, s, _tokens(s))
     plan = await _plan(s, shard_id, index)
-    words = spoken.words((await s.texts.rendered(plan)).voice_language)
+    rendered = await s.texts.rendered(plan)
+    if plan.purpose is Purpose.TEST:  # a call of a program that still asked
+        return _xml(twiml.statement(rendered.voice, rendered.voice_language))
+    words = spoken.words(rendered.voice_language)
     pressed, call = params.get("Digits", "")[:8], params.get("CallSid", "")[:48]
     answer = KEYS.get(pressed)
     if answer is None and request.query_params.get("asked") == "1":

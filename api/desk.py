@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from api.casework import MAX_WORDS, Casework, bounded
 from api.commands import Actor, Done, Once, expect, found
-from api.reading import help_case, sender
+from api.reading import acknowledged_by, help_case, sender
 from domain import answers, cases, relays, shards, warnings
 from domain.answers import Answer
 from domain.cases import Source as CaseSource
@@ -19,7 +19,7 @@ from domain.errors import NotFound, NotPermitted
 from domain.events import Event
 from domain.grants import Action
 from domain.ids import answer_stream, case_stream, derived, relay_stream, shard_stream, warning_stream
-from domain.people import STAFF, Channel
+from domain.people import Channel
 from domain.planning import lane_of
 from domain.ports import Append
 from domain.private import Private
@@ -261,11 +261,8 @@ class Desk(Casework):
                 again=call is not None and call.others_closed,
             )
             appends = [Append(stream, version, events)]
-            if events and person.role in STAFF and answer is not Answer.UNCLEAR:
-                relay, relay_version = await self.log.load(relay_stream(warning_id, person.node_id), relays.evolve)
-                if relay is not None:
-                    acknowledged = relays.acknowledge(relay, by=person_id, channel=channel)
-                    appends.append(Append(relay_stream(warning_id, person.node_id), relay_version, acknowledged))
+            if events and answer is not Answer.UNCLEAR:
+                appends += await acknowledged_by(self.log, warning_id, person, channel)
             if events and call is not None:
                 opened = cases.open_case(
                     call.state,

@@ -7,14 +7,14 @@ import asyncio
 import msgspec
 
 from api.commands import Actor, Commands, Done, Once
-from domain import answers, cases, people
+from domain import answers, cases, people, relays
 from domain.answers import Answer, Answers
 from domain.cases import Case
 from domain.errors import InvalidInput, NotFound
 from domain.events import Event
 from domain.grants import Action, Grant
-from domain.ids import answer_stream, case_stream, derived, person_stream
-from domain.people import Channel, ContactChanged, PersonForgotten, PersonRegistered
+from domain.ids import answer_stream, case_stream, derived, person_stream, relay_stream
+from domain.people import STAFF, Channel, ContactChanged, Person, PersonForgotten, PersonRegistered
 from domain.ports import Append, Log, Vault
 from domain.private import Sealed
 from projections.follower import Views
@@ -42,26 +42,40 @@ async def help_case(log: Log, warning_id: str, person_id: str) -> HelpCase:
     raise InvalidInput("case.too_many", f"This person has {MOST_CASES} closed cases for this warning.")
 
 
+async def acknowledged_by(log: Log, warning_id: str, person: Person | None, channel: str) -> list[Append]:
+    """A clear answer of staff acknowledges for their node, also where somebody else had to say what it means."""
+    if person is None or person.role not in STAFF:
+        return []
+    stream = relay_stream(warning_id, person.node_id)
+    relay, version = await log.load(stream, relays.evolve)
+    if relay is None:
+        return []
+    return [Append(stream, version, relays.acknowledge(relay, by=person.person_id, channel=channel))]
+
+
 async def sender(
     log: Log, views: Views, vault: Vault, kind: str, address: str, channel: Channel
 ) -> tuple[str, str] | None:
     """(person id, warning id): whose address this is now, and the warning that they were last sent over the channel.
 
     The index of addresses only proposes: a number that a person gave up is not theirs, even where a crash left it in
-    the index. Of several people with one number it is the one who gave it last, of those who were sent anything.
+    the index. Of several people with one number the answer is about the warning that the number was sent last, and of
+    those who were sent that one it is of the one who gave the number last.
     """
+    sent: list[tuple[int, str, str]] = []
     for person_id in await asyncio.to_thread(vault.all_with, kind, address):
         sealed, _ = await log.load(person_stream(person_id), _contact)
         fields = await asyncio.to_thread(vault.open, sealed) if sealed is not None else None
         if fields is None or str(fields.get(kind, "")).strip().lower() != address.strip().lower():
             continue
-        warning_id = await asyncio.to_thread(_latest, views, person_id, channel)
-        if warning_id is not None:
-            return person_id, warning_id
-    return None
+        latest = await asyncio.to_thread(_latest, views, person_id, channel)
+        if latest is not None:
+            sent.append((latest[1], latest[0], person_id))
+    last = max(sent, default=None)
+    return next(((person_id, warning_id) for _, warning_id, person_id in sent if last and warning_id == last[1]), None)
 
 
-def _latest(views: Views, person_id: str, channel: Channel) -> str | None:
+def _latest(views: Views, person_id: str, channel: Channel) -> tuple[str, int] | None:
     with views.reading() as db:
         return views.deliveries.latest_warning_of(db, person_id, channel)
 
@@ -98,11 +112,15 @@ class Reading(Commands):
     async def settle_answer(
         self, actor: Actor, warning_id: str, person_id: str, *, meaning: Answer, once: Once | None = None
     ) -> Done:
-        """Somebody says what an unclear answer means: safe, help (a case is opened), or nothing more (unclear)."""
+        """Somebody says what an unclear answer means: safe, help (a case is opened), or nothing more (unclear).
+
+        What is clear then counts as an answer that was clear at once: of staff, it acknowledges.
+        """
         grant, state = await self._unclear(actor, Action.CASE_TASK, warning_id, person_id)
         stream = answer_stream(warning_id, person_id)
         with self.views.reading() as db:
             warning = self.views.warnings.state(db, warning_id)
+            person = self.views.directory.person(db, person_id)
 
         async def decide() -> tuple[list[Append], str]:
             now, version = await self.log.load(stream, answers.evolve)
@@ -110,6 +128,8 @@ class Reading(Commands):
                 now, warning_id=warning_id, person_id=person_id, by=actor.person_id, meaning=meaning
             )
             appends = [Append(stream, version, events)]
+            if events and meaning is not Answer.UNCLEAR:
+                appends += await acknowledged_by(self.log, warning_id, person, now.channel if now else "")
             if events and meaning is Answer.HELP:
                 call = await help_case(self.log, warning_id, person_id)
                 opened = cases.open_case(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from domain.errors import Unreachable, VerificationFailed
 
 KEY_FILE = "master.key"
 KEY_SIZE = 32
+NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 def read_key(folder: Path) -> bytes:
@@ -43,6 +45,19 @@ def kept_key(folder: Path, make: Callable[[], bytes]) -> bytes:
         ) from error
 
 
+def _write(path: Path, key: bytes) -> None:
+    """On a file system without links. Who starts at this very moment may find half a key, and is told so."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(key)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink()
+        raise
+
+
 def _put(folder: Path, key: bytes) -> None:
     """Written under another name first: nobody who starts at this moment, or after a crash, finds half a key."""
     handle, name = tempfile.mkstemp(prefix=f"{KEY_FILE}-", dir=folder)  # of mode 0600
@@ -52,7 +67,12 @@ def _put(folder: Path, key: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):  # then the other's is the key
-            (folder / KEY_FILE).hardlink_to(name)
+            try:
+                (folder / KEY_FILE).hardlink_to(name)
+            except OSError as error:
+                if error.errno not in NO_LINKS:
+                    raise
+                _write(folder / KEY_FILE, key)
     finally:
         Path(name).unlink()
     names = os.open(folder, os.O_RDONLY)

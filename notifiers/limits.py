@@ -46,6 +46,9 @@ COSTS = frozenset({Outcome.ACCEPTED, Outcome.DELIVERED, Outcome.UNKNOWN})
 """What a provider may charge for."""
 
 
+DAYS = 7  # that are remembered
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """`countries`: regions by ISO 3166 (`001`: numbers of no country); empty: all. `prices`: millionths of `currency` a
     segment or call, by the beginning of the number (`+86`; the longest counts, `` for all others). `per_day`: how many
@@ -64,8 +67,8 @@ class Budget:
         self._provider = provider
         self._limits = limits
         self._clock = clock
-        self._day = clock.now().astimezone(UTC).date()
-        self._spent = 0
+        self._day = day_of(clock.now())
+        self._spent = {self._day: 0}
         self._said: set[tuple[date, bool]] = set()
 
     @property
@@ -75,12 +78,12 @@ class Budget:
     def spent(self) -> int:
         """Today's, with what is under way."""
         self._turn()
-        return self._spent
+        return self._spent[self._day]
 
     def restore(self, day: date, spent: int) -> None:
         self._turn()
         if day == self._day:
-            self._spent = max(self._spent, spent)
+            self._spent[day] = max(self._spent[day], spent)
 
     def screen(
         self, deliveries: Sequence[Delivery], weights: Sequence[int], lane: Lane
@@ -94,7 +97,7 @@ class Budget:
             if permitted(number, self._limits.countries):
                 cost = weight * self.price(number)
                 if self._affords(cost, lane):
-                    self._spent += cost
+                    self._spent[self._day] += cost
                     allowed.append((delivery, weight, cost))
                     continue
             refused.append(Result(index=delivery.index, outcome=Outcome.REFUSED, reason=Reason.NOT_ALLOWED))
@@ -104,7 +107,7 @@ class Budget:
         """What a message did cost; gives back what it did not."""
         if outcome in COSTS:
             return cost
-        self._spent = max(0, self._spent - cost)
+        self._spent[self._day] = max(0, self._spent[self._day] - cost)
         return 0
 
     def price(self, number: str) -> int:
@@ -115,7 +118,7 @@ class Budget:
 
     def _affords(self, cost: int, lane: Lane) -> bool:
         limit = self._limits.per_day
-        if limit is None or self._spent + cost <= limit:
+        if limit is None or self._spent[self._day] + cost <= limit:
             return True
         exempt = lane is Lane.EXTREME
         if (self._day, exempt) not in self._said:  # once a day each, not once a message
@@ -124,16 +127,21 @@ class Budget:
                 "spend_limit_exceeded" if exempt else "spend_limit_reached",
                 provider=self._provider,
                 lane=lane.value,
-                spent=self._spent / MICRO,
+                spent=self._spent[self._day] / MICRO,
                 limit=limit / MICRO,
                 currency=self._limits.currency,
             )
         return exempt
 
     def _turn(self) -> None:
-        today = self._clock.now().astimezone(UTC).date()
-        if today > self._day:  # a clock that is put back does not open a new day
-            self._day, self._spent = today, 0
+        """To the day that the clock says. One that is put back to before all that is known opens no new day; one that
+        was ahead for a while and is put right does not hold the days that follow."""
+        today = day_of(self._clock.now())
+        if today != self._day and any(day <= today for day in self._spent):
+            self._day = today
+            self._spent.setdefault(today, 0)
+            for day in sorted(self._spent.keys() - {today})[:-DAYS]:
+                del self._spent[day]
 
 
 def permitted(number: str, countries: frozenset[str]) -> bool:

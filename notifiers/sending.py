@@ -21,6 +21,8 @@ from notifiers.opened import UNREADABLE
 from notifiers.quiet import woken
 from notifiers.retry import next_try
 
+EARLY = 9  # the attempt from which on the wait is the longest
+
 _log = structlog.get_logger("fenghuo.worker")
 
 
@@ -91,10 +93,18 @@ class Sender:
         return tuple(self._row(state, i, told.get(i), i in addresses) for i in indices), _spent(results)
 
     def put_off(self, state: Shard, indices: Sequence[int], fault: Exception) -> tuple[Row, ...]:
-        """What became of those for whom a fault left no words: nothing was sent, and they are tried again."""
+        """What became of those for whom a fault left no words: nothing was sent, and they are tried again while the
+        warning is valid. The fault is ours, and may be mended any time."""
         reason = Reason.UNREACHABLE if isinstance(fault, Unreachable) else Reason.PROVIDER_ERROR
-        put_off = (Result(index=i, outcome=Outcome.DEFERRED, reason=reason) for i in indices)
-        return tuple(self._row(state, result.index, result, addressed=True) for result in put_off)
+        now, plan = self._clock.now(), state.plan
+        rows = []
+        for i in indices:
+            attempt = state.attempts.get(i, 0) + 1
+            early = min(attempt, EARLY)  # of which no reason is taken as lasting
+            until = tried_until(plan.purpose, plan.valid_until, now, early)
+            retry_at = next_try(Outcome.DEFERRED, reason, early, now, until, None, self._jitter())
+            rows.append(Row(i, Outcome.DEFERRED, attempt, reason, "", retry_at))
+        return tuple(rows)
 
     def _over(self, plan: ShardPlanned) -> bool:
         return self._clock.now() >= plan.valid_until and plan.purpose is not Purpose.CANCEL

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from domain.rulepacks import Level
 from domain.shards import ShardPlanned
+from notifiers import spoken
 from notifiers.channel import Rendered
 from notifiers.lasting import ttl_s
 
@@ -44,7 +45,8 @@ def render_trial(plan: ShardPlanned, now: datetime) -> Rendered:
         html=f"{head}<body>{paragraphs}</body></html>",
         short=marks,
         push=WORDS[own][1],
-        voice=" ".join(WORDS[own]),
+        voice="。".join(WORDS[own]) if own == "zh" else ". ".join(WORDS[own]),
+        voice_language=spoken.words(own).tag,
         level=Level.BLUE,
         lane=plan.lane,
         urgency="low",

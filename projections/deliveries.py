@@ -212,24 +212,24 @@ class Deliveries(Projection):
         query = select(func.count()).where(self.shards.c.status.in_((PLANNED, "leased")))
         return int(db.execute(query).scalar() or 0)
 
-    def latest_warning_of(self, db: Connection, person_id: str, channel: Channel) -> str | None:
-        """The warning that a person was last sent over a channel: what a bare reply is about. A test is about none, and
-        a drill that stayed in this program reached nobody.
+    def latest_warning_of(self, db: Connection, person_id: str, channel: Channel) -> tuple[str, int] | None:
+        """(the warning that a person was last sent over a channel, the position at which that was planned): what a bare
+        reply is about. A test is about none, and a drill that stayed in this program reached nobody.
         """
         s, d = self.shards.c, self.deliveries.c
         # In two steps, since a database that knows too little of these tables reads all shards for a join.
         sent = select(d.shard_id, d.attempt).where(d.person_id == person_id)
         attempts: dict[str, int] = {row.shard_id: row.attempt for row in db.execute(sent)}
         query = (
-            select(s.shard_id, s.warning_id, s.open)
+            select(s.shard_id, s.warning_id, s.open, s.planned_position)
             .where(among(db, s.shard_id, attempts))
             .where(s.purpose != "test", s.sandboxed.is_(False), s.channel == channel.value)
             .order_by(s.planned_position.desc())
         )
-        for shard_id, warning_id, open_ in db.execute(query):
+        for shard_id, warning_id, open_, position in db.execute(query):
             # Who is being sent to has no attempt on record yet, and may answer before the provider does.
             if attempts[shard_id] > 0 or open_ > 0:
-                return str(warning_id)
+                return str(warning_id), int(position)
         return None
 
     def counts(self, db: Connection, warning_id: str) -> list[tuple[str, str, str, int]]:

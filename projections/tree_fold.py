@@ -72,14 +72,14 @@ class Batch:
             case ShardHeld():
                 warning_id, recipients = self.shards.get(event.shard_id, ("", ()))
                 if recipients:
-                    held = {o.index: recipients[o.index] for o in event.rows}
+                    held = dict(enumerate(dict.fromkeys(recipients[o.index] for o in event.rows)))
                     self._count(
                         self.tables.people.hold(self.db, warning_id, event.shard_id, held), warning_id, position
                     )
             case ShardStopped():
                 warning_id, recipients = self.shards.get(event.shard_id, ("", ()))
                 if recipients:
-                    everybody = dict(enumerate(recipients))
+                    everybody = dict(enumerate(dict.fromkeys(recipients)))
                     changes = self.tables.people.step(self.db, Step.NOTHING, warning_id, event.shard_id, everybody)
                     self._count(changes, warning_id, position)
             case AnswerReceived():
@@ -142,8 +142,10 @@ class Batch:
         for first, rows in alike(event.rows, "outcome") if recipients else ():
             people = {o.index: recipients[o.index] for o in rows}
             step = step_of(first, receipts=receipts)
-            changes = self.tables.people.step(self.db, step, warning_id, event.shard_id, people)
-            self._count(changes, warning_id, position)
+            once = len(set(people.values())) == len(people)  # logs of before may name somebody twice
+            for some in [people] if once else [{index: who} for index, who in people.items()]:
+                changes = self.tables.people.step(self.db, step, warning_id, event.shard_id, some)
+                self._count(changes, warning_id, position)
 
     def _count(self, changes: Iterable[tuple[str, dict[str, int]]], warning_id: str, position: int) -> None:
         """Changes of people's rows, by their node, in the counts of these nodes."""

@@ -107,6 +107,8 @@ class FeedDesk(Commands):
         parent: WarningState | None = None
         if item.verdict is Verdict.REVISED:
             events = warnings.revise(warning, content=content, actor=ACTOR)
+            if warning is not None and warning.updates is not None:
+                parent, parent_version = await self._warning(warning.updates)
         else:
             if item.verdict is Verdict.UPDATE:
                 parent, parent_version = await self._warning(feeds.parent_of(state, item))
@@ -129,7 +131,7 @@ class FeedDesk(Commands):
 
         An update needs that right over the warning that it ends too: somebody may have released it to other nodes.
         """
-        if content.level not in state.release_levels:
+        if content.level not in state.release_levels or (parent and parent.status is not Status.RELEASED):
             return []
         nodes = [state.feed.node_id, *(parent.content.target.nodes if parent else ())]
         try:

@@ -35,6 +35,7 @@ _log = structlog.get_logger("fenghuo.timekeeper")
 
 ACTOR = "system:timekeeper"
 LONGEST_WAIT = timedelta(seconds=60)
+AT_ONCE = 500  # timers
 BEHIND_S, LONGEST_BEHIND_S = 0.05, 1.0  # a pause for the views, where they name what is settled; longer if they stand
 LEFT_WAIT = timedelta(seconds=1)  # while a timer that is left to a newer program is the first of all
 
@@ -83,9 +84,10 @@ class Timekeeper:
         now, timers = self._clock.now(), self._views.timers
         with self._views.reading() as db:
             self._patience.see(timers.changed_since(db, self._patience.position))
-            due = timers.due(db, now)
+            most = AT_ONCE + len(self._left)  # what is left to others stays due, and comes first
+            due = timers.due(db, now, most)
             known = {(t["kind"], t["warning_id"], t["node_id"]) for t in due}
-            for seen in self._patience.over():
+            for seen in self._patience.over(most):
                 timer = timers.one(db, *seen.key)
                 if timer is None:
                     self._patience.settled(seen.key)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import structlog
 
@@ -29,17 +31,19 @@ class Tuner:
                 if provider.budget is not None:
                     day = day_of(now)
                     provider.budget.restore(day, self._views.rates.spent(db, provider.name, day))
-        self._apply()
+        self._apply(self._rows())
 
     async def run(self) -> None:
         while True:
             position = self._views.position
-            await asyncio.to_thread(self._apply)
+            self._apply(await asyncio.to_thread(self._rows))  # here, where messages wait for their turn
             await self._follower.moved(position)
 
-    def _apply(self) -> None:
+    def _rows(self) -> list[dict[str, Any]]:
         with self._views.reading() as db:
-            rows = self._views.rates.all(db)
+            return self._views.rates.all(db)
+
+    def _apply(self, rows: Sequence[dict[str, Any]]) -> None:
         for row in rows:
             provider = self._providers.named(row["provider"])
             if provider is not None and provider.pace.change(row["sender"], Rate(row["per_s"], row["burst"])):

@@ -213,17 +213,25 @@ class EventLog:
             whole = isinstance(error, PersistenceError) and not isinstance(error, IntegrityError)
             if whole or len(batch) == 1:
                 return [_failed(pending, error) for pending in batch]
-            return [self._insert_one(pending) for pending in batch]
+            return self._one_by_one(batch)
         finally:
             self.write_s += time.perf_counter() - began
 
-    def _insert_one(self, pending: _Pending) -> list[int] | BaseException:
-        """What fails here says nothing of those that are written already."""
-        try:
-            self.batches += 1
-            return list(self._insert_events(pending.stored))
-        except Exception as error:
-            return _failed(pending, error)
+    def _one_by_one(self, batch: list[_Pending]) -> list[list[int] | BaseException]:
+        """What fails here says nothing of those that are written already. Once the database does, nothing is tried."""
+        outcomes: list[list[int] | BaseException] = []
+        gone: Exception | None = None
+        for pending in batch:
+            try:
+                if gone is not None:
+                    raise gone
+                self.batches += 1
+                outcomes.append(list(self._insert_events(pending.stored)))
+            except Exception as error:
+                outcomes.append(_failed(pending, error))
+                if isinstance(error, PersistenceError) and not isinstance(error, IntegrityError):
+                    gone = error
+        return outcomes
 
     def _insert_events(self, stored: list[StoredEvent]) -> Sequence[int]:
         return self.recorder.insert_events(stored) or ()

@@ -228,6 +228,26 @@ async def test_who_waits_for_a_turn_until_the_warning_is_over_gets_nothing_but_i
     assert first.described()["spent_today"] == taken * 1_000_000
 
 
+async def test_a_clock_that_was_ahead_for_a_while_holds_up_no_later_day() -> None:
+    pair = Pair(sms=Limits(prices={"": 1}, per_day=10), backup=Limits(countries=frozenset({"FR"})))
+    budget = pair.providers[0].budget
+    assert budget is not None
+    taken = []
+    for day in range(4):
+        if day == 1:
+            pair.clock.jump(timedelta(days=365))
+            assert budget.spent() == 0
+            pair.clock.jump(timedelta(days=-365))
+        found = await pair.send(8)
+        taken.append(sum(r.outcome is Outcome.ACCEPTED for r in found.values()))
+        assert budget.spent() == 8
+        pair.clock.jump(timedelta(days=-1))
+        assert budget.spent() == 8, "put back, it opens no fresh budget"
+        pair.clock.jump(timedelta(days=1))
+        pair.clock.move(timedelta(days=1))
+    assert taken == [8] * 4
+
+
 async def test_a_slow_rate_makes_chunks_smaller_as_soon_as_it_is_set() -> None:
     async def record(shard_id: str, row: Row) -> None:
         raise AssertionError

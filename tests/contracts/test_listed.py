@@ -192,7 +192,9 @@ def test_who_is_named_twice_is_one_person(db: Connection) -> None:
         view.apply(events, db)
         view.apply([recorded(ReceiptsRecorded(shard_id="s1", rows=(Row(0, Outcome.DELIVERED, 1),)), 3)], db)
     tree = Tree()
-    assert tree.totals(db, "w")["recipients"] == 1
+    counts = tree.totals(db, "w")
+    assert (counts["recipients"], counts["told"], counts["delivered"]) == (1, 1, 1)
+    assert db.execute(select(tree.reach.c.sent)).scalars().all() == [2]
     assert [row.person_id for row in db.execute(select(ContactPoints().points))] == ["person-1"]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from eventsourcing.persistence import OperationalError
+from eventsourcing.persistence import IntegrityError, OperationalError
 from log_rig import BACKENDS, NOW, ORIGIN, Holding, backend, opened, said, to, word, words
 
 from domain.errors import InvalidInput, Unreachable, VersionConflict
@@ -198,6 +198,22 @@ async def test_what_was_written_before_a_fault_of_another_append_is_accepted(log
     assert isinstance(taken, VersionConflict)
     assert isinstance(failed, told)
     assert [found[1:] for found in await everything(log)] == [("b", 1, "1"), ("a", 1, "2")]
+
+
+async def test_once_the_database_is_gone_nothing_is_tried_any_more(log, monkeypatch):
+    await log.append([to("a", "1")], ORIGIN)
+    tried = []
+
+    def failing(stored):
+        streams = [event.originator_id for event in stored]
+        tried.append(streams)
+        raise IntegrityError("taken") if "a" in streams else OperationalError("gone")
+
+    monkeypatch.setattr(log.recorder, "insert_events", failing)
+    found = await asyncio.gather(*(log.append([to(name, "2")], ORIGIN) for name in "abcd"), return_exceptions=True)
+
+    assert [type(one) for one in found] == [VersionConflict, *[Unreachable] * 3]
+    assert tried == [["a", "b", "c", "d"], ["a"], ["b"]]
 
 
 async def test_an_append_that_cannot_be_stored_takes_no_other_with_it(log, monkeypatch):

@@ -10,6 +10,7 @@ from house import PEOPLE, SMS, actor, house, personal, phone_of
 from domain.answers import AnswerReceived
 from domain.errors import Unreachable
 from domain.people import Channel, Person, Role
+from domain.relays import RelayAcknowledged, RelayEscalated
 from domain.rulepacks import Level
 
 NEW = "+8613700000001"
@@ -109,6 +110,33 @@ async def test_a_shared_number_of_which_only_one_was_told_is_that_ones(tmp_path)
         assert await says(h, shared, "m1") == ["milan-zh"]
         await h.registry.forget_person("village-zh", actor("admin"))
         assert await says(h, shared, "m2") == ["milan-zh"]
+
+
+async def test_a_reply_from_a_shared_number_is_about_what_the_number_was_sent_last(tmp_path):
+    async with house(tmp_path) as h:
+        shared = phone_of("milan-zh")
+        await change(h, "village-zh", shared)
+        await h.told(Level.RED, target="village")
+        new = await h.told(Level.RED, target="milan")
+        await h.desk.reply(phone=shared, text="2", provider_ref="m1")
+
+        assert [(e.person_id, e.warning_id) for e in h.events(AnswerReceived)] == [("milan-zh", new)]
+
+
+async def test_the_telephone_of_a_station_acknowledges_what_it_was_sent_last(tmp_path):
+    async with house(tmp_path) as h:
+        await change(h, "milan-deputy", phone_of("milan-head"))
+        old = await h.told(Level.ORANGE, target="milan")
+        await h.pass_time(seconds=901)  # the deputy is told of the silence
+        await h.desk.cancel(actor("officer2"), old, reason="over")
+        await h.quiet()
+        new = await h.told(Level.ORANGE, target="milan")
+        await h.desk.reply(phone=phone_of("milan-head"), text="1", provider_ref="m9")
+        await h.quiet()
+
+        assert (new, "milan-head") in [(e.warning_id, e.by) for e in h.events(RelayAcknowledged)]
+        await h.pass_time(seconds=901)
+        assert not [e for e in h.events(RelayEscalated) if e.warning_id == new]
 
 
 async def test_changes_at_the_same_time_leave_the_number_that_stands_in_the_log(tmp_path):

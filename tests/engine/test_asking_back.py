@@ -12,6 +12,7 @@ from domain.answers import Answer, AnswerAskedBack, AnswerOpened, AnswerReceived
 from domain.cases import CaseOpened
 from domain.errors import NotFound, NotPermitted, Refused
 from domain.planning import PlanMade
+from domain.relays import RelayAcknowledged, RelayEscalated
 from domain.rulepacks import Level
 from domain.shards import Circle, Purpose, ShardPlanned
 
@@ -251,3 +252,21 @@ async def test_a_link_is_always_clear_and_mail_is_asked_back_by_mail(tmp_path):
         assert asked(h, warning_id) == [("milan-it", EMAIL)]
         assert unread(h) == [("milan-it", "asked"), ("milan-push", "referred")]
         assert all(isinstance(plan, ShardPlanned) for plan in h.events(ShardPlanned))
+
+
+@pytest.mark.parametrize(
+    ("meaning", "acknowledges"), [(Answer.SAFE, True), (Answer.HELP, True), (Answer.UNCLEAR, False)]
+)
+async def test_what_somebody_says_an_answer_of_a_station_means_acknowledges_if_it_is_clear(
+    tmp_path, meaning, acknowledges
+):
+    async with house(tmp_path) as h:
+        warning_id = await h.told(Level.ORANGE, target="milan")
+        await h.desk.reply(phone=phone_of("milan-head"), text="we have it and are on our way", provider_ref="s1")
+        await h.quiet()
+        await h.desk.settle_answer(actor("officer2"), warning_id, "milan-head", meaning=meaning)
+        await h.quiet()
+
+        assert [e.by for e in h.events(RelayAcknowledged)] == ["milan-head"] * acknowledges
+        await h.pass_time(seconds=901)
+        assert bool(h.events(RelayEscalated)) is not acknowledges

@@ -99,6 +99,18 @@ async def test_attempts_without_words_have_an_end(tmp_path: Path) -> None:
         assert h.view(lambda v, db: v.deliveries.unfinished(db, warning_id)) == []
 
 
+async def test_who_had_no_words_is_tried_for_as_long_as_the_warning_is_valid(tmp_path: Path) -> None:
+    async with house(tmp_path, ManualClock(NOW)) as h:
+        failing = Failing(h, OverflowError("a fault of ours"), 1_000)
+        warning_id = await h.told(Level.RED, target="milan", lasts=timedelta(hours=24))
+        for _ in range(16):
+            await h.pass_time(minutes=8)
+        assert len(h.rows(warning_id, "milan-zh", channel=SMS)) > 12
+        failing.times = 0  # somebody has mended it
+        await h.pass_time(minutes=8)
+        assert h.rows(warning_id, "milan-zh", channel=SMS)[-1][0] is Outcome.ACCEPTED
+
+
 async def test_a_warning_that_is_cancelled_while_the_fault_comes_leaves_no_doubt(tmp_path: Path) -> None:
     async with house(tmp_path) as h:
         texts = Failing(h, GONE, 2)

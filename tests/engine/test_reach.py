@@ -139,7 +139,7 @@ async def test_a_test_is_no_warning(tmp_path):
         assert h.view(lambda v, db: v.tree.rows(db, event.test_id)) == {}
         assert len(h.view(lambda v, db: v.inbox.page(db, "village", before=None, limit=9))) == 1
         # A reply by SMS is about the last warning, not about the test that came after it.
-        assert h.view(lambda v, db: v.deliveries.latest_warning_of(db, "village-zh", SMS)) == before
+        assert h.view(lambda v, db: v.deliveries.latest_warning_of(db, "village-zh", SMS))[0] == before
         assert findings(h, "village")[1]["village"].untested == {}
 
 

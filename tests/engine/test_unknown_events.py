@@ -14,6 +14,7 @@ from house import NOW, House, actor, annotate, content, house, stores
 from domain.errors import UnknownEvent
 from domain.ids import node_stream, relay_stream, warning_stream
 from infra.clock import ManualClock
+from infra.engine import timekeeper
 from infra.engine.left import Left
 from infra.engine.planner import Planner
 from infra.log.store import EventLog
@@ -83,6 +84,19 @@ async def test_a_step_that_it_stands_before_is_left_and_the_others_are_taken(tmp
             assert len(h.runtime.left) == 1
     assert before == events(lines).count("event_unknown") == 1
     assert "timer_failed" not in events(lines)
+
+
+async def test_however_many_steps_are_left_to_others_the_next_is_taken(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(timekeeper, "AT_ONCE", 4)  # of six: the views stand, and show also what is done as due
+    clock = ManualClock(NOW)
+    with structlog.testing.capture_logs():
+        async with house(tmp_path, clock) as h:
+            warning_id = await h.told()
+            for node in ("milan", "madrid"):
+                annotate(h.stores.log, relay_stream(warning_id, node), "relay.annotated.v1")
+            clock.move(timedelta(hours=1))
+            await h.until(lambda: len(h.runtime.left) == 2)
+            await h.until(lambda: "village" in _escalated(h, warning_id))
 
 
 def _escalated(h: House, warning_id: str) -> set[str]:

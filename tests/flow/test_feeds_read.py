@@ -407,6 +407,12 @@ async def test_a_feed_ends_by_itself_what_its_second_person_could_end(both: tupl
     by_rule = node == "north"
     assert (await town.get("officer1", path)).json()["status"] == ("updated" if by_rule else "released")
     assert [row["updates"] for row in await drafts(town)] == ([] if by_rule else [first["warning_id"]])
+
+    publisher.pages["/advice.json"] = advice(1, "Do not travel", at="2026-07-02", text="In all of it.")
+    await read_once(town, publisher)  # what is drafted and waits for somebody else is revised, and waits on
+    assert [row["updates"] for row in await drafts(town)] == ([] if by_rule else [first["warning_id"]])
+    released = [r.event.warning_id for r in town.recorded(WarningReleased)]
+    assert len(released) == (3 if by_rule else 1)
     town.read_all()
 
 

@@ -165,3 +165,27 @@ async def test_a_warning_cancelled_while_the_telephone_rang_is_told_as_cancelled
     status, said = await town.sandbox.voice.post(first.url, {"CallSid": first.sid, "CallStatus": "in-progress"})
     assert (status, "预警已解除" in said, "<Gather" in said) == (200, True, False)
     town.read_all()
+
+
+async def test_a_call_that_is_a_test_says_so_in_the_callees_language_and_asks_nothing(the_town: Town) -> None:
+    town = the_town
+    await settle(town)
+    picks_up(town, "turin-it")
+    picks_up(town, "turin-zh", "2")
+    ordered = await town.post("county1", "/v1/reach/tests", {"node_id": "turin"}, headers={"Idempotency-Key": "v"})
+    assert ordered.status_code in (200, 201, 202)
+    await town.quiet()
+    town.read_all()
+
+    (italian,), (chinese,) = called(town, "turin-it").heard, called(town, "turin-zh").heard
+    assert "Messaggio di prova" in italian
+    assert "测试消息" in chinese
+    assert answers(town) == []
+    call = called(town, "turin-zh")
+    status, said = await town.sandbox.voice.post(call.url, {"CallSid": call.sid, "CallStatus": "in-progress"})
+    assert (status, 'language="zh-CN"' in said, "<Gather" in said) == (200, True, False)
+    pressed = {"CallSid": call.sid, "CallStatus": "in-progress", "Digits": "2"}
+    status, said = await town.sandbox.voice.post(call.url + "/key?asked=1", pressed)
+    assert (status, "测试消息" in said) == (200, True)
+    town.read_all()
+    assert answers(town) == []

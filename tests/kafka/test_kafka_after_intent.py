@@ -16,14 +16,13 @@ from domain.ids import shard_stream
 from domain.people import Channel
 from domain.ports import Append
 from domain.rulepacks import Lane
-from domain.shards import ShardPlanned
+from domain.shards import Shard
 from infra.clock import ManualClock
 from infra.kafka import dead
 from infra.kafka.clients import Part
 from infra.kafka.messages import Due, read_due, read_letter
 from infra.kafka.queue import KafkaQueue, _Held
 from infra.kafka.settings import KafkaConfig
-from notifiers.channel import Rendered
 from notifiers.worker import Waiting, Worker
 from tests.engine.house import NOW
 from tests.kafka.fleet import ORIGIN, Fleet, Member, fleet, until
@@ -34,22 +33,22 @@ FAULT = RuntimeError("nobody foresaw this")
 SOON_S = 10.0  # before a lease ends, and before anybody looks for what is overdue
 
 
-class Wordless:
-    """One shard for which a worker finds no words while `fault` is set. `tries`: how often it asked for them."""
+class Failing:
+    """One shard that a worker cannot send while `fault` is set. `tries`: how often it tried."""
 
     def __init__(self, member: Member, shard_id: str, fault: Exception) -> None:
         self.fault: Exception | None = fault
         self.tries = 0
         self._shard_id = shard_id
-        self._real = member.worker._sender.words
-        member.worker._sender.words = self.words  # type: ignore[method-assign]
+        self._real = member.worker._sender.send
+        member.worker._sender.send = self.send  # type: ignore[method-assign]
 
-    async def words(self, plan: ShardPlanned) -> Rendered | None:
-        if plan.shard_id == self._shard_id:
+    async def send(self, state: Shard, *more: Any) -> Any:
+        if state.plan.shard_id == self._shard_id:
             self.tries += 1
             if self.fault is not None:
                 raise self.fault
-        return await self._real(plan)
+        return await self._real(state, *more)
 
 
 def last(f: Fleet, shard_id: str) -> int:
@@ -67,20 +66,20 @@ async def test_a_shard_that_always_fails_is_laid_aside_and_left_alone_until_it_i
     async with fleet(tmp_path, twice) as f:
         one = f.join("one", NORMAL)
         bad, *good = await f.plan(3)
-        wordless = Wordless(one, bad, FAULT)
+        failing = Failing(one, bad, FAULT)
         f.relay()
         (letter,) = await until_dead(twice, 1)
         await f.all_done(good)
         assert (letter.shard_id, letter.failures, letter.reason) == (bad, 2, "RuntimeError after 2 tries")
-        assert (letter.position, wordless.tries) == (last(f, bad), 2)
+        assert (letter.position, failing.tries) == (last(f, bad), 2)
 
         before = len(await announced(twice))
         f.pass_lease()
         await asyncio.sleep(1.5)  # several times the pause after which a shard that nobody began is announced again
         assert len(await announced(twice)) == before
-        assert wordless.tries == 2
+        assert failing.tries == 2
 
-        wordless.fault = None
+        failing.fault = None
         await dead.redrive(twice, [bad])
         await f.all_done([bad])
         f.fair([bad, *good])
@@ -92,10 +91,10 @@ async def test_a_fault_that_passes_leaves_the_shard_to_the_worker_that_holds_it(
     async with fleet(tmp_path, twice.model_copy(update={"failures": 100, "resend_s": 3000})) as f:
         one = f.join("one", NORMAL)
         bad, *good = await f.plan(3)
-        wordless = Wordless(one, bad, fault)
+        failing = Failing(one, bad, fault)
         f.relay()
-        await until(lambda: wordless.tries == 2, SOON_S)
-        wordless.fault = None
+        await until(lambda: failing.tries == 2, SOON_S)
+        failing.fault = None
         await f.all_done([bad, *good], SOON_S)
         f.fair([bad, *good])
 
@@ -104,7 +103,7 @@ async def test_a_shard_that_lies_aside_is_announced_once_it_is_stopped(tmp_path,
     async with fleet(tmp_path, twice) as f:
         one = f.join("one", NORMAL)
         (bad,) = await f.plan(1)
-        Wordless(one, bad, FAULT)
+        Failing(one, bad, FAULT)
         f.relay()
         (letter,) = await until_dead(twice, 1)
         stream = shard_stream(bad)
@@ -125,10 +124,10 @@ async def test_a_worker_that_is_started_again_lays_aside_anew_what_it_goes_on_wi
         f.relay()
         one = f.join("one", NORMAL)
         (bad,) = await f.plan(1)
-        Wordless(one, bad, FAULT)
+        Failing(one, bad, FAULT)
         (first,) = await until_dead(impatient, 1)
         await one.crash()
-        again = Wordless(f.join("one", NORMAL), bad, FAULT)
+        again = Failing(f.join("one", NORMAL), bad, FAULT)
         second = first
         async with asyncio.timeout(60):  # until the brokers give it its partitions it tries on, and writes no letter
             while not first.position < second.position == last(f, bad):
