@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Connection, Index, Integer, Text, select, update
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    Text,
+    and_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from domain.cases import CaseActionRecorded, CaseClosed, CaseTasked
 from domain.events import Recorded
 from domain.relays import RelayAcknowledged, RelayOpened, RelayPassed, needed
 from domain.warnings import WarningCancelled, WarningExpired, WarningUpdated
-from projections.projection import Projection, Utc, upsert
+from projections.projection import Bulk, Projection, Utc, upsert
+
+Fold = Callable[[Connection, Sequence[dict[str, Any]]], None]
 
 
 class Inbox(Projection):
@@ -34,72 +52,56 @@ class Inbox(Projection):
             Column("position", Integer, nullable=False),
         )
         Index(f"inbox_key_g{generation}", self.items.c.key)
+        c = self.items.c
+        acknowledged = func.coalesce(c.needed - bindparam("b_missing", type_=Integer), c.acknowledged)
+        relayed = or_(c.relayed, bindparam("b_relayed", type_=Boolean))
+        # The node has done its part once enough of its staff acknowledged; the first of them alone may relay.
+        partly = and_(acknowledged > 0, acknowledged < c.needed)
+        answered = (
+            update(self.items)
+            .where(c.node_id == bindparam("b_node"), c.kind == "warning", c.key == bindparam("b_key"))
+            .where(c.state != "ended")
+            .values(
+                acknowledged=acknowledged,
+                relayed=relayed,
+                state=case((partly, "partial"), (relayed, "relayed"), else_="acknowledged"),
+                position=bindparam("b_position"),
+            )
+        )
+        self._answered = Bulk(answered, key=("b_node", "b_key"))
+        ended = update(self.items).where(c.key == bindparam("b_key"))
+        self._ended = Bulk(ended.values(state="ended", position=bindparam("b_position")), key=("b_key",))
+        done = update(self.items).where(c.node_id == bindparam("b_node"), c.key == bindparam("b_key"))
+        self._done = Bulk(done.values(state="done", position=bindparam("b_position")), key=("b_node", "b_key"))
 
     def apply(self, events: Sequence[Recorded], db: Connection) -> None:
-        for r in events:
-            event = r.event
-            match event:
-                case RelayOpened():
-                    wanted = needed(event.quota, len(event.staff))
-                    self._arrive(db, r, event.node_id, "warning", event.warning_id, wanted)
-                case RelayAcknowledged():
-                    self._answered(db, r, event, missing=event.missing)
-                case RelayPassed(automatic=False):
-                    self._answered(db, r, event, relayed=True)
-                case WarningCancelled() | WarningExpired() | WarningUpdated():
-                    self._move(db, r, r.stream.partition("-")[2], "ended")
-                case CaseTasked():
-                    self._arrive(db, r, event.node_id, "task", event.case_id)
-                case CaseActionRecorded():
-                    self._move(db, r, event.case_id, "done", event.node_id)
-                case CaseClosed():
-                    self._move(db, r, event.case_id, "ended")
+        """What is the same one after the other is one statement: stations open, and acknowledge, by the hundred."""
+        for fold, steps in groupby(filter(None, map(self._step, events)), itemgetter(0)):
+            fold(db, [row for _, row in steps])
 
-    def _arrive(self, db: Connection, r: Recorded, node_id: str, kind: str, key: str, wanted: int = 0) -> None:
-        row = {
-            "node_id": node_id,
-            "kind": kind,
-            "key": key,
-            "state": "new",
-            "needed": wanted,
-            "acknowledged": 0,
-            "relayed": False,
-            "arrived_at": r.metadata.recorded_at,
-            "arrived_position": r.position,
-            "position": r.position,
-        }
-        upsert(db, self.items, [row])
+    def _step(self, r: Recorded) -> tuple[Fold, dict[str, Any]] | None:
+        match event := r.event:
+            case RelayOpened():
+                wanted = needed(event.quota, len(event.staff))
+                return self._arrive, _arrived(r, event.node_id, "warning", event.warning_id, wanted)
+            case RelayAcknowledged():
+                about = {"b_node": event.node_id, "b_key": event.warning_id, "b_position": r.position}
+                return self._answered.run, {**about, "b_missing": event.missing, "b_relayed": False}
+            case RelayPassed(automatic=False):
+                about = {"b_node": event.node_id, "b_key": event.warning_id, "b_position": r.position}
+                return self._answered.run, {**about, "b_missing": None, "b_relayed": True}
+            case WarningCancelled() | WarningExpired() | WarningUpdated():
+                return self._ended.run, {"b_key": r.stream.partition("-")[2], "b_position": r.position}
+            case CaseTasked():
+                return self._arrive, _arrived(r, event.node_id, "task", event.case_id)
+            case CaseActionRecorded():
+                return self._done.run, {"b_node": event.node_id, "b_key": event.case_id, "b_position": r.position}
+            case CaseClosed():
+                return self._ended.run, {"b_key": event.case_id, "b_position": r.position}
+        return None
 
-    def _answered(
-        self,
-        db: Connection,
-        r: Recorded,
-        event: RelayAcknowledged | RelayPassed,
-        *,
-        missing: int | None = None,
-        relayed: bool = False,
-    ) -> None:
-        """The node has done its part once enough of its staff acknowledged; the first of them alone may relay."""
-        c = self.items.c
-        query = select(self.items).where(
-            c.node_id == event.node_id, c.kind == "warning", c.key == event.warning_id, c.state != "ended"
-        )
-        found = db.execute(query).mappings().first()
-        if found is None:
-            return
-        row = dict(found)
-        if missing is not None:
-            row["acknowledged"] = row["needed"] - missing
-        row["relayed"] = row["relayed"] or relayed
-        if 0 < row["acknowledged"] < row["needed"]:
-            row["state"] = "partial"
-        else:
-            row["state"] = "relayed" if row["relayed"] else "acknowledged"
-        upsert(db, self.items, [{**row, "position": r.position}])
-
-    def _move(self, db: Connection, r: Recorded, key: str, state: str, node_id: str | None = None) -> None:
-        statement = update(self.items).where(self.items.c.key == key).values(state=state, position=r.position)
-        db.execute(statement if node_id is None else statement.where(self.items.c.node_id == node_id))
+    def _arrive(self, db: Connection, rows: Sequence[dict[str, Any]]) -> None:
+        upsert(db, self.items, rows)
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
@@ -110,3 +112,18 @@ class Inbox(Projection):
         if before is not None:
             query = query.where(c.arrived_position < before)
         return [dict(row) for row in db.execute(query).mappings()]
+
+
+def _arrived(r: Recorded, node_id: str, kind: str, key: str, wanted: int = 0) -> dict[str, Any]:
+    return {
+        "node_id": node_id,
+        "kind": kind,
+        "key": key,
+        "state": "new",
+        "needed": wanted,
+        "acknowledged": 0,
+        "relayed": False,
+        "arrived_at": r.metadata.recorded_at,
+        "arrived_position": r.position,
+        "position": r.position,
+    }

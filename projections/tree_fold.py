@@ -24,7 +24,7 @@ from domain.relays import (
 from domain.shards import TELLING, ChunkRecorded, ReceiptsRecorded, ShardHeld, ShardPlanned, ShardStopped
 from projections.listed import alike
 from projections.projection import add, rows_by_key, upsert
-from projections.tree_people import People, Step, step_of
+from projections.tree_people import Answered, People, Step, step_of
 
 COUNTS = ("recipients", "told", "held", "delivered", "acknowledged", "help")
 """`held` are those not told yet because it is night where they are."""
@@ -47,6 +47,7 @@ class Batch:
         self.relays: dict[tuple[str, str], dict[str, Any]] = {}
         self.shards: dict[str, tuple[str, Sequence[str]]] = {}
         self.new_shards: list[dict[str, Any]] = []
+        self.answers: dict[str, list[Answered]] = {}
         wanted = {r.event.shard_id for r in events if isinstance(r.event, ABOUT_PEOPLE)}
         for row in rows_by_key(self.db, tables.shards, tables.shards.c.shard_id, sorted(wanted)):
             self.shards[row["shard_id"]] = (row["warning_id"], row["recipients"])
@@ -59,7 +60,7 @@ class Batch:
             found = self.db.execute(query).mappings().first()
             self.relays[key] = dict(found) if found else _empty_relay(warning_id, node_id)
         row = self.relays[key]
-        row["position"] = position
+        row["position"] = max(row["position"], position)  # answers are noted after what came between them
         return row
 
     def fold(self, r: Recorded) -> None:
@@ -83,9 +84,9 @@ class Batch:
                     changes = self.tables.people.step(self.db, Step.NOTHING, warning_id, event.shard_id, everybody)
                     self._count(changes, warning_id, position)
             case AnswerReceived():
-                self._answer(event.warning_id, event.person_id, event.answer, r, late=event.late)
+                self._answer(event, event.answer, r, late=event.late)
             case AnswerSettled():
-                self._answer(event.warning_id, event.person_id, event.meaning, r, late=False)
+                self._answer(event, event.meaning, r, late=False)
             case PlanMade():
                 for node_id, count in event.unreachable.items():
                     row = self.relay(event.warning_id, node_id, position)
@@ -126,6 +127,7 @@ class Batch:
                 row["escalations"] = [*row["escalations"], step]
 
     def _planned(self, event: ShardPlanned, position: int) -> None:
+        self._note_answers()  # who is told from here on was not when they were given
         # A withdrawal is told to those reached; it must not count as reaching them.
         recipients = event.recipients if event.purpose in TELLING else ()
         self.shards[event.shard_id] = (event.warning_id, recipients)
@@ -154,16 +156,30 @@ class Batch:
             for name, change in counts.items():
                 row[name] += change
 
-    def _answer(self, warning_id: str, person_id: str, answer: Answer, r: Recorded, *, late: bool) -> None:
-        if answer is Answer.UNCLEAR:
-            return
-        before = self.tables.people.answer(self.db, warning_id, person_id, answer, r.metadata.recorded_at, late=late)
-        if before is not None:
-            row = self.relay(warning_id, before.node_id, r.position)
-            row["acknowledged"] += before.answer is None
-            row["help"] += (answer is Answer.HELP) - (before.answer == Answer.HELP.value)
+    def _answer(self, event: AnswerReceived | AnswerSettled, answer: Answer, r: Recorded, *, late: bool) -> None:
+        if answer is not Answer.UNCLEAR:
+            given = Answered(event.warning_id, event.person_id, answer, r.metadata.recorded_at, late, r.position)
+            self.answers.setdefault(event.warning_id, []).append(given)
+
+    def _note_answers(self) -> None:
+        """Answers come by the thousand, one an event: those between two shards are one statement for each warning."""
+        for warning_id, answers in self.answers.items():
+            before = self.tables.people.answering(self.db, warning_id, {given.person_id for given in answers})
+            last: dict[str, Answered] = {}
+            for given in answers:
+                if given.person_id not in before:
+                    continue
+                node_id, said = before[given.person_id]
+                row = self.relay(warning_id, node_id, given.position)
+                row["acknowledged"] += said is None
+                row["help"] += (given.answer is Answer.HELP) - (said == Answer.HELP.value)
+                before[given.person_id] = (node_id, given.answer.value)
+                last[given.person_id] = given
+            self.tables.people.answered(self.db, last.values())
+        self.answers.clear()
 
     def flush(self) -> None:
+        self._note_answers()
         add(self.db, self.tables.shards, self.new_shards)
         upsert(self.db, self.tables.relays, list(self.relays.values()))
 

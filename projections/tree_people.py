@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -16,7 +16,6 @@ from sqlalchemy import (
     FromClause,
     Insert,
     Integer,
-    Row,
     Select,
     Table,
     Text,
@@ -41,7 +40,7 @@ from domain.outcomes import Outcome
 from domain.outcomes import Row as Line
 from domain.shards import ShardPlanned
 from projections.listed import Listed
-from projections.projection import Bulk
+from projections.projection import Bulk, among
 
 Changes = list[tuple[str, dict[str, int]]]
 """(node, change of each of its counts)."""
@@ -67,6 +66,17 @@ def step_of(line: Line, *, receipts: bool) -> Step:
     return Step.NOTHING
 
 
+class Answered(NamedTuple):
+    """An answer that says something, `at` the log's time and `position`."""
+
+    warning_id: str
+    person_id: str
+    answer: Answer
+    at: datetime
+    late: bool
+    position: int
+
+
 class People:
     """`table` is `reach` of projections/tree.py. People come with a number each, which is of no meaning here."""
 
@@ -79,7 +89,8 @@ class People:
         self._hold = Listed(self._held)
         r = table.c
         answers = update(table).where(r.warning_id == bindparam("b_warning"), r.person_id == bindparam("b_person"))
-        self._answer = Bulk(answers.values({name: bindparam(name) for name in ("answer", "answered_at", "late")}))
+        said = {name: bindparam(name) for name in ("answer", "answered_at", "late")}
+        self._answer = Bulk(answers.values(said), key=("b_warning", "b_person"))
 
     def plan(self, db: Connection, event: ShardPlanned) -> int:
         """Adds those who are not here yet; how many they are."""
@@ -99,17 +110,26 @@ class People:
         self._hold.run(db, people, **about)
         return changes
 
-    def answer(
-        self, db: Connection, warning_id: str, person_id: str, answer: Answer, at: datetime, *, late: bool
-    ) -> Row[str, str | None] | None:
-        """Notes an answer; the row's node_id and answer before. None: the warning does not go to this person."""
+    def answering(self, db: Connection, warning_id: str, people: Iterable[str]) -> dict[str, tuple[str, str | None]]:
+        """The node and the answer so far of those of these people to whom the warning goes."""
         r = self._table.c
-        query = select(r.node_id, r.answer).where(r.warning_id == warning_id, r.person_id == person_id)
-        before = db.execute(query).first()
-        if before is not None:
-            who = {"b_warning": warning_id, "b_person": person_id}
-            self._answer.run(db, [{**who, "answer": answer.value, "answered_at": at, "late": late}])
-        return before
+        query = select(r.person_id, r.node_id, r.answer)
+        rows = db.execute(query.where(r.warning_id == warning_id, among(db, r.person_id, people)))
+        return {person_id: (node_id, answer) for person_id, node_id, answer in rows}
+
+    def answered(self, db: Connection, answers: Iterable[Answered]) -> None:
+        """Notes answers of people to whom the warnings go, at most one of each person to each warning."""
+        rows = [
+            {
+                "b_warning": given.warning_id,
+                "b_person": given.person_id,
+                "answer": given.answer.value,
+                "answered_at": given.at,
+                "late": given.late,
+            }
+            for given in answers
+        ]
+        self._answer.run(db, rows)
 
     def _planned(self, each: FromClause) -> Insert:
         r = self._table.c
