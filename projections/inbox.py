@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -27,9 +25,7 @@ from domain.cases import CaseActionRecorded, CaseClosed, CaseTasked
 from domain.events import Recorded
 from domain.relays import RelayAcknowledged, RelayOpened, RelayPassed, needed
 from domain.warnings import WarningCancelled, WarningExpired, WarningUpdated
-from projections.projection import Bulk, Projection, Utc, upsert
-
-Fold = Callable[[Connection, Sequence[dict[str, Any]]], None]
+from projections.projection import Bulk, InOrder, Projection, Utc, upsert
 
 
 class Inbox(Projection):
@@ -75,30 +71,29 @@ class Inbox(Projection):
         self._done = Bulk(done.values(state="done", position=bindparam("b_position")), key=("b_node", "b_key"))
 
     def apply(self, events: Sequence[Recorded], db: Connection) -> None:
-        """What is the same one after the other is one statement: stations open, and acknowledge, by the hundred."""
-        for fold, steps in groupby(filter(None, map(self._step, events)), itemgetter(0)):
-            fold(db, [row for _, row in steps])
-
-    def _step(self, r: Recorded) -> tuple[Fold, dict[str, Any]] | None:
-        match event := r.event:
-            case RelayOpened():
-                wanted = needed(event.quota, len(event.staff))
-                return self._arrive, _arrived(r, event.node_id, "warning", event.warning_id, wanted)
-            case RelayAcknowledged():
-                about = {"b_node": event.node_id, "b_key": event.warning_id, "b_position": r.position}
-                return self._answered.run, {**about, "b_missing": event.missing, "b_relayed": False}
-            case RelayPassed(automatic=False):
-                about = {"b_node": event.node_id, "b_key": event.warning_id, "b_position": r.position}
-                return self._answered.run, {**about, "b_missing": None, "b_relayed": True}
-            case WarningCancelled() | WarningExpired() | WarningUpdated():
-                return self._ended.run, {"b_key": r.stream.partition("-")[2], "b_position": r.position}
-            case CaseTasked():
-                return self._arrive, _arrived(r, event.node_id, "task", event.case_id)
-            case CaseActionRecorded():
-                return self._done.run, {"b_node": event.node_id, "b_key": event.case_id, "b_position": r.position}
-            case CaseClosed():
-                return self._ended.run, {"b_key": event.case_id, "b_position": r.position}
-        return None
+        changes = InOrder(db)  # stations open, and acknowledge, by the hundred
+        for r in events:
+            event = r.event
+            match event:
+                case RelayOpened():
+                    wanted = needed(event.quota, len(event.staff))
+                    changes.add(self._arrive, _arrived(r, event.node_id, "warning", event.warning_id, wanted))
+                case RelayAcknowledged():
+                    about = {"b_node": event.node_id, "b_key": event.warning_id, "b_position": r.position}
+                    changes.add(self._answered.run, {**about, "b_missing": event.missing, "b_relayed": False})
+                case RelayPassed(automatic=False):
+                    about = {"b_node": event.node_id, "b_key": event.warning_id, "b_position": r.position}
+                    changes.add(self._answered.run, {**about, "b_missing": None, "b_relayed": True})
+                case WarningCancelled() | WarningExpired() | WarningUpdated():
+                    changes.add(self._ended.run, {"b_key": r.stream.partition("-")[2], "b_position": r.position})
+                case CaseTasked():
+                    changes.add(self._arrive, _arrived(r, event.node_id, "task", event.case_id))
+                case CaseActionRecorded():
+                    about = {"b_node": event.node_id, "b_key": event.case_id, "b_position": r.position}
+                    changes.add(self._done.run, about)
+                case CaseClosed():
+                    changes.add(self._ended.run, {"b_key": event.case_id, "b_position": r.position})
+        changes.flush()
 
     def _arrive(self, db: Connection, rows: Sequence[dict[str, Any]]) -> None:
         upsert(db, self.items, rows)

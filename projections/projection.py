@@ -6,7 +6,7 @@ Rows hold nothing that did not come from the log: dropping and rebuilding them g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any, ClassVar
@@ -39,6 +39,7 @@ from projections.at_once import AtOnce
 
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 Statement = Insert | Update | Delete | Select[Any]
+Run = Callable[[Connection, list[dict[str, Any]]], None]
 FEW = 10  # rows that are as fast one by one
 
 
@@ -193,6 +194,27 @@ def add(db: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
     if bulk is None:
         bulk = table.info["add"] = Bulk(table.insert(), table.columns.keys(), key=table.primary_key.columns.keys())
     bulk.run(db, rows)
+
+
+class InOrder:
+    """Changes of rows in their order; those that one statement makes, one after the other, are run together."""
+
+    def __init__(self, db: Connection) -> None:
+        self._db = db
+        self._run: Run | None = None
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, run: Run, row: dict[str, Any]) -> None:
+        if run != self._run:
+            self.flush()
+            self._run = run
+        self._rows.append(row)
+
+    def flush(self) -> None:
+        """Makes the changes so far: before anything else is read or written, and at the end."""
+        if self._run is not None and self._rows:
+            self._run(self._db, self._rows)
+            self._rows = []
 
 
 def among(db: Connection, column: Column[Any], keys: Iterable[str]) -> ColumnElement[bool]:

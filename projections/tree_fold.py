@@ -30,6 +30,8 @@ COUNTS = ("recipients", "told", "held", "delivered", "acknowledged", "help")
 """`held` are those not told yet because it is night where they are."""
 ABOUT_PEOPLE = (ChunkRecorded, ReceiptsRecorded, ShardHeld, ShardStopped)
 
+BY_NODES = (RelayOpened, RelayDelivered, RelayAcknowledged, RelayPassed, RelayAssessed, RelayEscalated)
+
 
 class Tables(Protocol):
     """The tables of projections/tree.py."""
@@ -51,6 +53,20 @@ class Batch:
         wanted = {r.event.shard_id for r in events if isinstance(r.event, ABOUT_PEOPLE)}
         for row in rows_by_key(self.db, tables.shards, tables.shards.c.shard_id, sorted(wanted)):
             self.shards[row["shard_id"]] = (row["warning_id"], row["recipients"])
+        nodes: dict[str, set[str]] = {}
+        for r in events:
+            if isinstance(r.event, BY_NODES):
+                nodes.setdefault(r.event.warning_id, set()).add(r.event.node_id)
+        for warning_id, node_ids in nodes.items():
+            self._load(warning_id, node_ids)
+
+    def _load(self, warning_id: str, node_ids: set[str]) -> None:
+        """Rows of stations that each of these events changes, in one reading."""
+        c = self.tables.relays.c
+        found = rows_by_key(self.db, self.tables.relays, c.node_id, sorted(node_ids), c.warning_id == warning_id)
+        known = {row["node_id"]: row for row in found}
+        for node_id in node_ids:
+            self.relays[warning_id, node_id] = known.get(node_id) or _empty_relay(warning_id, node_id)
 
     def relay(self, warning_id: str, node_id: str, position: int) -> dict[str, Any]:
         key = (warning_id, node_id)

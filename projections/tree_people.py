@@ -89,7 +89,7 @@ class People:
         self._hold = Listed(self._held)
         r = table.c
         answers = update(table).where(r.warning_id == bindparam("b_warning"), r.person_id == bindparam("b_person"))
-        said = {name: bindparam(name) for name in ("answer", "answered_at", "late")}
+        said: dict[str, Any] = {name: bindparam(name) for name in ("answer", "answered_at", "late")}
         self._answer = Bulk(answers.values(said), key=("b_warning", "b_person"))
 
     def plan(self, db: Connection, event: ShardPlanned) -> int:

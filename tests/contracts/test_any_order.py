@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,27 +11,30 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
+from views_rig import content
 
-from domain.answers import Answer, AnswerReceived, AnswerSettled
+from domain.answers import Answer, AnswerAskedBack, AnswerReceived, AnswerSettled
 from domain.cases import ActionKind, CaseActionRecorded, CaseClosed, CaseTasked, Place
 from domain.events import Event, Metadata, Recorded
 from domain.outcomes import Outcome, Row
 from domain.people import Channel
 from domain.private import Sealed
-from domain.relays import RelayAcknowledged, RelayOpened, RelayPassed
-from domain.rulepacks import Lane
+from domain.relays import RelayAcknowledged, RelayAssessed, RelayDelivered, RelayEscalated, RelayOpened, RelayPassed
+from domain.rulepacks import Lane, Level, standard
 from domain.shards import ChunkRecorded, Circle, Purpose, ReceiptsRecorded, ShardPlanned
-from domain.warnings import WarningExpired
+from domain.warnings import Release, WarningDrafted, WarningExpired, WarningReleased
 from infra.postgres import conninfo
 from projections.inbox import Inbox
 from projections.postgres import postgres_views
 from projections.projection import Projection
 from projections.sqlite import sqlite_views
+from projections.timers import Timers
 from projections.tree import Tree
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
 WARNINGS, NODES, PEOPLE = ("w1", "w2"), ("rome", "milan"), ("ann", "ben", "cho")
 SEALED = Sealed("ann", "case-c1@1", "box")
+STEPS = standard().levels[Level.RED].escalation
 
 warnings, nodes, people = (st.sampled_from(words) for words in (WARNINGS, NODES, PEOPLE))
 shards = st.sampled_from([(f"{w}.{n}", w, n) for w in WARNINGS for n in NODES])
@@ -78,7 +82,7 @@ acts = st.one_of(
         warning_id=warnings,
         node_id=nodes,
         opened_at=st.just(NOW),
-        steps=st.just(()),
+        steps=st.sampled_from([(), STEPS]),
         relay_on_acknowledge=st.booleans(),
         direct=st.booleans(),
         quota=st.integers(0, 3),
@@ -86,6 +90,24 @@ acts = st.one_of(
     ),
     st.builds(RelayAcknowledged, **relays, channel=st.just("sms"), missing=st.integers(0, 2)),
     st.builds(RelayPassed, **relays, automatic=st.booleans()),
+    st.builds(AnswerAskedBack, warning_id=warnings, person_id=people, node_id=nodes, channel=st.just(Channel.SMS)),
+    st.builds(RelayDelivered, warning_id=warnings, node_id=nodes, channel=st.just("sms")),
+    st.builds(RelayAssessed, **relays, harm=st.just("minor"), personal=st.just(SEALED)),
+    st.builds(
+        RelayEscalated,
+        warning_id=warnings,
+        node_id=nodes,
+        step=st.integers(1, 3),
+        action=st.just("deputy"),
+        after_s=st.just(60),
+    ),
+    st.builds(WarningDrafted, warning_id=warnings, content=st.just(content(Level.RED)), drafted_by=st.just("officer1")),
+    st.builds(
+        WarningReleased,
+        warning_id=warnings,
+        release=st.just(Release.TWO_PERSON),
+        released_by=st.just("officer2"),
+    ),
     st.builds(WarningExpired, warning_id=warnings),
     st.builds(CaseTasked, **cases, node_id=nodes, tasked_by=st.just("x"), instruction=st.just("go")),
     st.builds(
@@ -128,11 +150,11 @@ def _planned_once(events: list[Event]) -> list[Event]:
 
 def _cut(log: list[Recorded], cuts: set[int]) -> list[list[Recorded]]:
     ends = [0, *sorted(cut for cut in cuts if cut < len(log)), len(log)]
-    return [log[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
+    return [log[begin:end] for begin, end in itertools.pairwise(ends)]
 
 
 def _rows(engine: Engine, batches: list[list[Recorded]]) -> list[Any]:
-    views: tuple[Projection, ...] = (Tree(), Inbox())
+    views: tuple[Projection, ...] = (Tree(), Inbox(), Timers())
     with engine.begin() as db:
         for view in views:
             view.metadata.create_all(db)
@@ -146,4 +168,4 @@ def _rows(engine: Engine, batches: list[list[Recorded]]) -> list[Any]:
 def _recorded(event: Event, position: int) -> Recorded:
     at = NOW + timedelta(minutes=position)
     meta = Metadata(event_id=f"e{position}", recorded_at=at, actor="x", correlation_id="c")
-    return Recorded("warning-w1", position, meta, event, position)
+    return Recorded(f"warning-{getattr(event, 'warning_id', 'w1')}", position, meta, event, position)
