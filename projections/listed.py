@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import (
+    Boolean,
+    ColumnElement,
     Connection,
     CursorResult,
     Dialect,
@@ -25,6 +27,8 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects.postgresql import JSON
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from domain.outcomes import Row
 from projections.projection import Compiled, Statement
@@ -52,6 +56,30 @@ class Listed:
             body = msgspec.json.encode({at: without_nul(text) for at, text in texts.items()})
         (parameters,) = made.parameters([{**values, "listed": body.decode()}])
         return db.exec_driver_sql(made.sql, parameters)
+
+
+class OneOf(ColumnElement[bool]):
+    """That a column is one of the texts of a list, to be found by the column's index.
+
+    PostgreSQL takes a table that it knows little of for a small one: where it may join, it reads all the people of a
+    warning to find a hundred of them. Where these are an array it may not.
+    """
+
+    inherit_cache = False
+
+    def __init__(self, column: ColumnElement[str], each: FromClause) -> None:
+        self.type = Boolean()
+        self.column, self.texts = column, select(each.c.text)
+
+
+@compiles(OneOf)
+def _in(element: OneOf, compiler: SQLCompiler, **options: Any) -> str:
+    return f"{compiler.process(element.column, **options)} IN ({compiler.process(element.texts, **options)})"
+
+
+@compiles(OneOf, "postgresql")
+def _any(element: OneOf, compiler: SQLCompiler, **options: Any) -> str:
+    return f"{compiler.process(element.column, **options)} = ANY(ARRAY({compiler.process(element.texts, **options)}))"
 
 
 def without_nul(text: str) -> str:

@@ -24,7 +24,6 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
-    exists,
     false,
     func,
     insert,
@@ -39,7 +38,7 @@ from domain.answers import Answer
 from domain.outcomes import Outcome
 from domain.outcomes import Row as Line
 from domain.shards import ShardPlanned
-from projections.listed import Listed
+from projections.listed import Listed, OneOf
 from projections.projection import Bulk, among
 
 Changes = list[tuple[str, dict[str, int]]]
@@ -145,19 +144,18 @@ class People:
             "delivered": false(),
             "late": false(),
         }
-        known = exists().where(r.warning_id == bindparam("b_warning"), r.person_id == each.c.text)
-        return insert(self._table).from_select(list(values), select(*values.values()).where(~known))
+        known = select(r.person_id).where(r.warning_id == bindparam("b_warning"), OneOf(r.person_id, each))
+        return insert(self._table).from_select(list(values), select(*values.values()).where(each.c.text.not_in(known)))
 
     def _counted_to_hold(self, each: FromClause) -> Select[Any]:
         r = self._table.c
-        query = select(r.node_id, literal(0), _sum(literal(1, Integer)), literal(0)).join(
-            each, r.person_id == each.c.text
-        )
-        return query.where(r.warning_id == bindparam("b_warning"), ~r.told, r.held == "").group_by(r.node_id)
+        query = select(r.node_id, literal(0), _sum(literal(1, Integer)), literal(0))
+        mine = (r.warning_id == bindparam("b_warning"), OneOf(r.person_id, each))
+        return query.where(*mine, ~r.told, r.held == "").group_by(r.node_id)
 
     def _held(self, each: FromClause) -> Update:
         r = self._table.c
-        mine = (r.warning_id == bindparam("b_warning"), r.person_id == each.c.text)
+        mine = (r.warning_id == bindparam("b_warning"), OneOf(r.person_id, each))
         return update(self._table).where(*mine, ~r.told).values(held=bindparam("b_shard"))
 
 
@@ -189,8 +187,7 @@ class _After:
                 (-_number(self._free)).label("held"),
                 (_number(self._delivered) - _number(r.delivered)).label("delivered"),
             )
-            .join(each, r.person_id == each.c.text)
-            .where(r.warning_id == bindparam("b_warning"), self._only)
+            .where(r.warning_id == bindparam("b_warning"), OneOf(r.person_id, each), self._only)
             .subquery()
         )
         c = changes.c
@@ -199,7 +196,7 @@ class _After:
 
     def update(self, each: FromClause) -> Update:
         r = self._table.c
-        mine = (r.warning_id == bindparam("b_warning"), r.person_id == each.c.text, self._only)
+        mine = (r.warning_id == bindparam("b_warning"), OneOf(r.person_id, each), self._only)
         after = {"held": self._held, "sent": self._sent, "failed": self._failed}
         return update(self._table).where(*mine).values(**after, delivered=self._delivered, told=self._told)
 
