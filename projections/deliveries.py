@@ -21,7 +21,7 @@ from domain.shards import (
     ShardPlanned,
 )
 from projections.delivery_rows import PLANNED, SHARD_EVENTS, STOPPED, Batch, DeliveryRows, evolve_shard, shard_row
-from projections.projection import Projection, Utc, among, rows_by_key, upsert
+from projections.projection import CHANGING, Projection, Utc, among, rows_by_key, upsert
 
 
 class Deliveries(Projection):
@@ -67,6 +67,7 @@ class Deliveries(Projection):
             Column("retry_at", Utc),
             Column("doubt", Integer, nullable=False),  # 1 once an attempt was in doubt: the person may have it
             Column("position", Integer, nullable=False),
+            **CHANGING,
         )
         Index(f"deliveries_person_g{generation}", self.deliveries.c.person_id, self.deliveries.c.warning_id)
         self._rows = DeliveryRows(self.deliveries)

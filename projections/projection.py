@@ -39,6 +39,9 @@ from projections.at_once import AtOnce
 
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 Statement = Insert | Update | Delete | Select[Any]
+CHANGING = {"postgresql_with": {"fillfactor": "50"}}
+"""For tables whose rows are changed soon after they were made: PostgreSQL leaves half of each page free for that, and
+then a change is written beside the row and into no index."""
 Run = Callable[[Connection, list[dict[str, Any]]], None]
 FEW = 10  # rows that are as fast one by one
 

@@ -13,7 +13,7 @@ from sqlalchemy import Boolean, Column, Connection, Integer, Text, cast, func, s
 
 from domain.events import Recorded
 from domain.stations import Hierarchy
-from projections.projection import Json, Projection, Utc
+from projections.projection import CHANGING, Json, Projection, Utc
 from projections.tree_fold import COUNTS, Batch
 from projections.tree_people import People
 
@@ -60,6 +60,7 @@ class Tree(Projection):
             Column("answer", Text),
             Column("answered_at", Utc),
             Column("late", Boolean, nullable=False),
+            **CHANGING,
         )
         self.people = People(self.reach)
         self.shards = self.table(
