@@ -85,7 +85,7 @@ async def once(
         return None
     if not _KEY.fullmatch(key):
         raise InvalidInput("command.key", "An idempotency key is 1 to 200 visible ASCII characters.")
-    asked = hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + await request.body())
+    asked = hashlib.sha256(f"{request.method} {request.scope['path']}\n".encode() + await request.body())
     return Once(key=key, fingerprint=asked.hexdigest())
 
 
