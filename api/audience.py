@@ -63,22 +63,37 @@ class Asked:
 
     def pages(self, nodes: Sequence[str], roles: Collection[Role] | None = None) -> Iterator[list[Person]]:
         """Everybody at these nodes (in these roles, where any are named), node by node and by their ids."""
-        for start in range(0, len(nodes), NODES):
-            waiting = sorted(nodes[start : start + NODES])
+        for some in self._together(nodes):
             after = ""
-            while waiting:
-                asked = waiting[:1] if after else waiting  # a node cut by a page comes to its end alone
+            while True:
                 with self.views.reading() as db:
                     page = self.views.directory.audience_page(
-                        db, asked, self.as_of, after=after, limit=PAGE, roles=roles
+                        db, some, self.as_of, after=after, limit=PAGE, roles=roles
                     )
                 if page:
                     yield page
-                if len(page) == PAGE:
-                    waiting = waiting[waiting.index(page[-1].node_id) :]
-                    after = page[-1].person_id
-                else:
-                    waiting, after = waiting[len(asked) :], ""
+                if len(page) < PAGE:
+                    break
+                after = page[-1].person_id  # only a node by itself can fill a page
+
+    def _together(self, nodes: Sequence[str]) -> Iterator[list[str]]:
+        """The nodes in their order, so many at a time as have less than a page of people together.
+
+        To find the first of all the people of many nodes, a database may read them all, and so again for every page.
+        """
+        with self.views.reading() as db:
+            sizes = self.views.directory.sizes(db, nodes)
+        some: list[str] = []
+        people = 0
+        for node_id in sorted(nodes):
+            size = sizes.get(node_id, 0)
+            if some and (people + size >= PAGE or len(some) == NODES):
+                yield some
+                some, people = [], 0
+            some.append(node_id)
+            people += size
+        if some:
+            yield some
 
     def at(self, nodes: Sequence[str], roles: Collection[Role] | None = None) -> list[Person]:
         """Everybody at these nodes, without the contact points that lead nowhere."""

@@ -53,6 +53,9 @@ def postgres_views(conninfo: str, schema: str) -> Engine:
         was, connection.autocommit = connection.autocommit, True
         connection.execute(f'SET search_path TO "{schema}"')
         connection.execute("SET synchronous_commit TO off")  # a view that is lost is rebuilt
+        # Everything has its index. Until a table was counted, which may be a minute after it was filled, the server
+        # guesses that a hundred people are half of it, and reads it all, for every hundred.
+        connection.execute("SET enable_seqscan TO off")
         connection.autocommit = was
         connection.adapters.register_dumper(str, without_nul)
 
