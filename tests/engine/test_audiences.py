@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from house import EMAIL, MILAN, NOW, SMS, STAFF, WEBPUSH, House, actor, house, stores
 
-from api.audience import Counts, count
+from api import audience
+from api.audience import Asked, Counts, count
 from domain import planning
 from domain.audience import AllOf, AnyOf, Audience, Circle, Country, Enterprise, HasRole, Itinerary, NotIn, Subtree, Tag
 from domain.content import Target
@@ -269,3 +270,18 @@ async def test_no_whereabouts_are_in_the_log_or_the_views_in_clear(tmp_path):
     for file in tmp_path.glob("*.sqlite*"):
         held = file.read_bytes()
         assert [word for word in (b"Shinjuku", b"35.6896", b"Asia/Tokyo", b'"JP"') if word in held] == [], file
+
+
+@pytest.mark.parametrize("page", [1, 2, 3, 5, 1000])
+async def test_pages_hold_everybody_once_by_node_whatever_their_size(tmp_path, monkeypatch, page):
+    monkeypatch.setattr(audience, "PAGE", page)
+    async with stores(tmp_path) as s:
+        asked = Asked(s.views, s.vault, s.views.position, NOW)
+        nodes = list(asked.hierarchy.nodes)
+        pages = list(asked.pages(nodes))
+        with s.views.reading() as db:
+            everybody = s.views.directory.audience_page(db, nodes, s.views.position)
+        assert [person for some in pages for person in some] == everybody
+        assert {len(some) for some in pages} <= set(range(1, page + 1))
+        acting = [person for some in asked.pages(nodes, planning.STAFF) for person in some]
+        assert acting == [person for person in everybody if person.role in planning.STAFF]
