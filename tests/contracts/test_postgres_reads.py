@@ -1,5 +1,5 @@
-"""On PostgreSQL, what is asked of a hundred people of one shard reads their rows or the shard's, however many others there
-are and however little the server knows of its tables: it has counted none of those of this suite."""
+"""On PostgreSQL, what is asked of a hundred people of one shard reads their rows or the shard's, however many others
+there are and however little the server knows of its tables: it has counted none of those of this suite."""
 
 from __future__ import annotations
 
