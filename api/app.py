@@ -35,6 +35,7 @@ from api.feeds.routes import router as feeds_router
 from api.health import Meters
 from api.live_hub import Hub as LiveHub
 from api.pages import i18n
+from api.pages.acting import Desk
 from api.pages.duty import duty
 from api.pages.duty_source import DutyPage
 from api.pages.follow import follow_pages
@@ -42,7 +43,6 @@ from api.pages.live import Hub
 from api.pages.model import Who
 from api.pages.reach import reach_page
 from api.pages.routes import console
-from api.pages.source import Desk as PagesDesk
 from api.pages.source import Source, label
 from api.pages.unclear import unclear_pages
 from api.services import Services
@@ -98,7 +98,7 @@ def create_app(
         app.include_router(router)
     app.router.routes[0:0] = [*callbacks.routes, *calls.routes]
     app.include_router(public.router)
-    app.include_router(console(source, PagesDesk(services), lambda request: who(services, request), hub=hub))
+    app.include_router(console(source, Desk(services), lambda request: who(services, request), hub=hub))
     app.include_router(duty(DutyPage(services), lambda request: who(services, request)))
     app.include_router(reach_page(services, lambda request: who(services, request)))
     app.include_router(unclear_pages(services, lambda request: who(services, request)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from api import countries
 from api.casework import MAX_WORDS, Casework, bounded
 from api.commands import Actor, Done, Once, expect, found
 from api.reading import acknowledged_by, help_case, sender
@@ -54,6 +55,7 @@ class Desk(Casework):
             warning_id = derived("draft", actor.person_id, once.key) if once else self.new_id()
 
         async def decide() -> tuple[Sequence[Append], str]:
+            self._check_countries(content)
             parent: WarningState | None = None
             if updates is not None:
                 parent, _ = await self.log.load(warning_stream(updates), warnings.evolve)
@@ -87,6 +89,7 @@ class Desk(Casework):
             state, version, parent, _ = await self._standing(warning_id)
             self._allow_on(actor, Action.WARNING_DRAFT, state, parent)
             expect(version, expected_version)
+            self._check_countries(content)
             events = warnings.revise(state, content=content, actor=actor.person_id)
             return [Append(warning_stream(warning_id), version, events)], warning_id
 
@@ -161,6 +164,10 @@ class Desk(Casework):
         if state is None or state.updates is None:
             return state, version, None, 0
         return state, version, *(await self.log.load(warning_stream(state.updates), warnings.evolve))
+
+    def _check_countries(self, content: Content) -> None:
+        with self.views.reading() as db:
+            countries.check(content.target.countries, self.views.directory.hierarchy(db))
 
     def _allow_on(self, actor: Actor, action: Action, *concerned: WarningState | None) -> None:
         """Asks again of the warnings that are decided on: they may be for other nodes than the views still show."""

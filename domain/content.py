@@ -20,6 +20,7 @@ from domain.rulepacks import OFFICIAL_REMINDERS, Level
 MAX_TEXT = 20_000  # characters of one text field; a text message is far shorter, a web page is not longer
 MAX_TEXTS = 40  # languages of one warning
 MAX_AREA_POINTS = 10_000
+_COUNTRY = re.compile("[A-Z]{2}")
 _UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202d\u202e]")
 """Control characters, and the two that turn the order of what follows around: with these, 110 can be read as 011."""
 
@@ -125,6 +126,8 @@ def check_content(content: Content) -> None:
         raise bad("target", "A warning concerns at least one node of the hierarchy.")
     if content.target.audience is not None:
         audience.check(content.target.audience)
+    if not all(_COUNTRY.fullmatch(country) for country in content.target.countries):
+        raise bad("countries", "A country is named by two capital letters (ISO 3166).")
     if not within_reason(content.effective_at, content.expires_at, content.contact.valid_from):
         raise bad("time", f"A time of a warning lies between the years {FIRST_YEAR} and {LAST_YEAR}.")
     if content.expires_at <= content.effective_at:

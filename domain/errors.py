@@ -14,17 +14,26 @@ FenghuoError                  has a stable `code`, a sentence, and what to do ne
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 
 class FenghuoError(Exception):
-    """An error with a stable code (`warning.cancelled`), a sentence and a remedy, fit to be shown to a person."""
+    """An error with a stable code (`warning.cancelled`), a sentence and a remedy, fit to be shown to a person.
+
+    What the sentence names (`%(word)s`) stands in `names`, so that the sentence itself can be translated.
+    """
 
     exit_status = 1
 
-    def __init__(self, code: str, message: str, remedy: str = "") -> None:
+    def __init__(
+        self, code: str, sentence: str, remedy: str = "", *, names: Mapping[str, object] | None = None
+    ) -> None:
+        message = sentence % names if names else sentence
         super().__init__(message)
         self.code = code
+        self.sentence = sentence
+        self.names = names
         self.message = message
         self.remedy = remedy
 

@@ -6,7 +6,6 @@ stays as it was; the result is a draft, which goes out as any other.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -21,9 +20,9 @@ from starlette.responses import Response
 from api.auth import correlation
 from api.commands import Actor
 from api.pages import guard, i18n, render
+from api.pages.acting import content_level, countries_in, moment_in
 from api.pages.i18n import N_
 from api.pages.model import Who
-from api.pages.source import content_level, moment_in
 from api.services import Services
 from api.warnings import visible
 from domain.content import MAX_TEXTS, Content, Source, Text
@@ -57,7 +56,7 @@ def follow_pages(s: Services, current: Callable[[Request], Who]) -> APIRouter:
         before = await run_in_threadpool(_before, s, who, warning_id)
 
         async def act() -> str:
-            content = _content(before, values, s.clock.now())
+            content = await run_in_threadpool(_content, s, before, values, s.clock.now())
             actor = Actor(person_id=who.person_id, correlation_id=correlation(s))
             correction = values.get("correction") == "yes"
             done = await s.desk.draft(actor, content, updates=warning_id, correction=correction)
@@ -123,7 +122,7 @@ def _values(before: Content) -> dict[str, str]:
     }
 
 
-def _content(before: Content, values: Mapping[str, str], now: datetime) -> Content:
+def _content(s: Services, before: Content, values: Mapping[str, str], now: datetime) -> Content:
     """The warning that stands with what the form says in its place. A text without a headline is left out."""
 
     def said(name: str) -> str:
@@ -138,14 +137,13 @@ def _content(before: Content, values: Mapping[str, str], now: datetime) -> Conte
     contact = msgspec.structs.replace(before.contact, **card)
     if contact != before.contact:
         contact = msgspec.structs.replace(contact, valid_from=now)
-    countries = tuple(re.findall(r"[A-Z]{2}", said("countries").upper()))
     return msgspec.structs.replace(
         before,
         event=said("event"),
         level=content_level(said("level")),
         texts=texts,
         area=msgspec.structs.replace(before.area, description=said("area")),
-        target=msgspec.structs.replace(before.target, countries=countries),
+        target=msgspec.structs.replace(before.target, countries=countries_in(s, said("countries"))),
         contact=contact,
         effective_at=now,
         expires_at=moment_in(said("expires"), said("zone")),

@@ -1,7 +1,8 @@
 """Sentences of refusals that the console shows in the reader's language.
 
 Errors are written in English where the rule stands. Those a duty officer meets at this console are listed here so that
-they are extracted for translation; any other is shown as it is. A test holds that these still are the domain's words.
+they are extracted for translation; any other is shown as it is. A test holds that these still are the words of the
+domain and the desk.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import Final
 from api.pages.i18n import N_
 
 KNOWN: Final = (
+    N_("%(code)s is the code of no country."),
     N_("A cancellation needs a reason."),
+    N_("A country is named by two capital letters (ISO 3166)."),
     N_("A warning concerns at least one node of the hierarchy."),
     N_("A warning expires after it takes effect."),
     N_("A warning is released by somebody who did not write it."),
@@ -32,4 +35,6 @@ KNOWN: Final = (
     N_("There is no such warning."),
     N_("This person's answer is clear by now."),
     N_("Two texts have the same language."),
+    N_("Write names or codes of two letters, with a comma between; for all countries, nothing."),
+    N_("“%(word)s” is not a country."),
 )

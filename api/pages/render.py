@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
 from api.pages import assets, i18n, labels
+from domain.errors import FenghuoError
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 POLICY: Final = (
@@ -47,7 +48,13 @@ def environment(domain: str, language: str) -> Environment:
         known = labels.ALL[group].get(value)
         return words.gettext(known) if known else value
 
+    def said(error: FenghuoError) -> str:
+        """An error's sentence with what it names."""
+        sentence = words.gettext(error.sentence)
+        return sentence % error.names if error.names else sentence
+
     env.globals.update(
+        said=said,
         asset=assets.url,
         label=label,
         lang=language,

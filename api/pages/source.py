@@ -1,29 +1,22 @@
-"""Fills the console's port from the views, and turns what its forms say into commands of the desk."""
+"""Fills the console's port from the views."""
 
 from __future__ import annotations
 
-import asyncio
-import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from api import capmap
 from api.auth import correlation
 from api.commands import Actor
 from api.pages.i18n import N_
-from api.pages.model import DraftForm, HelpLine, Step, Summary, TreeLine, WarningLine, Who
+from api.pages.model import HelpLine, Step, Summary, TreeLine, WarningLine, Who
 from api.preview import of_draft
 from api.preview_shapes import Preview
 from api.services import Services
 from api.treeview import tree_nodes
-from api.warnings import top_node
-from domain.content import Area, ContactCard, Content, Target, Text
-from domain.errors import InvalidInput, NotFound
+from domain.errors import NotFound
 from domain.grants import Action
 from domain.people import Role
-from domain.rulepacks import Level
-from domain.whereabouts import zone_of
 from notifiers.render import text_for
 from projections.unclear import REFERRED
 from projections.warnings import state_of
@@ -216,87 +209,3 @@ def label(s: Services, person_id: str, language: str) -> str:
         person = s.views.directory.person(db, person_id)
     role = ROLES.get(person.role, ("", "")) if person else ("", "")
     return f"{role[0 if language == 'zh' else 1]} {person_id[:6]}".strip()
-
-
-class Desk:
-    """The console's acting side: each act is a command of api/desk.py, done when the views show it."""
-
-    def __init__(self, s: Services) -> None:
-        self._s = s
-
-    async def draft(self, who: Who, form: DraftForm) -> str:
-        content = await asyncio.to_thread(self._content, form)
-        done = await self._s.desk.draft(self._actor(who), content)
-        await self._s.progress.reached(done.position)
-        return done.id
-
-    async def draft_from_cap(self, who: Who, data: bytes) -> str:
-        def drafted() -> tuple[Content, str]:
-            alert = capmap.one_alert(data)
-            return capmap.content_of(alert, data, target=top_node(self._s))
-
-        content, warning_id = await asyncio.to_thread(drafted)
-        done = await self._s.desk.draft(self._actor(who), content, warning_id=warning_id)
-        await self._s.progress.reached(done.position)
-        return done.id
-
-    async def release(
-        self, who: Who, warning_id: str, *, break_glass: bool, reason: str, real_channels: bool = False
-    ) -> None:
-        done = await self._s.desk.release(
-            self._actor(who), warning_id, break_glass=break_glass, reason=reason, real_channels=real_channels
-        )
-        await self._s.progress.reached(done.position)
-
-    async def cancel(self, who: Who, warning_id: str, *, reason: str) -> None:
-        done = await self._s.desk.cancel(self._actor(who), warning_id, reason=reason)
-        await self._s.progress.reached(done.position)
-
-    def _actor(self, who: Who) -> Actor:
-        return Actor(person_id=who.person_id, correlation_id=correlation(self._s))
-
-    def _content(self, form: DraftForm) -> Content:
-        now = self._s.clock.now()
-        texts = [
-            Text(language=tag, headline=head.strip(), description=words.strip(), instruction=advice.strip())
-            for tag, head, words, advice in (
-                ("zh-CN", form.headline_zh, form.description_zh, form.instruction_zh),
-                ("en", form.headline_en, form.description_en, form.instruction_en),
-            )
-            if head.strip()
-        ]
-        countries = tuple(re.findall(r"[A-Z]{2}", form.countries.upper()))
-        return Content(
-            event=form.event.strip() or (texts[0].headline if texts else ""),
-            level=content_level(form.level),
-            texts=tuple(texts),
-            area=Area(description=form.area.strip() or "—"),
-            target=Target(nodes=(top_node(self._s),), countries=countries),
-            contact=ContactCard(
-                hotline=form.hotline.strip(), mission=form.mission.strip(), police=form.police.strip(), valid_from=now
-            ),
-            effective_at=now,
-            expires_at=moment_in(form.expires, form.zone),
-            drill=form.drill == "yes",
-        )
-
-
-def content_level(said: str) -> Level:
-    """Raises InvalidInput."""
-    try:
-        return Level(said)
-    except ValueError as error:
-        raise InvalidInput("warning.level", "The level is blue, yellow, orange or red.") from error
-
-
-def moment_in(local: str, zone: str) -> datetime:
-    """A form's `YYYY-MM-DDTHH:MM` in a zone (IANA). Raises InvalidInput."""
-    try:
-        known = zone_of(zone)
-        if known is None:
-            raise ValueError(zone)
-        return datetime.fromisoformat(local).replace(tzinfo=known).astimezone(UTC)
-    except (ValueError, OverflowError) as error:  # the first or the last hours of the calendar are not in it elsewhere
-        raise InvalidInput(
-            "warning.expires", "The time of expiry cannot be read.", "Choose a date, a time and a time zone."
-        ) from error

@@ -52,6 +52,10 @@ def card(**changes: Any) -> ContactCard:
         ("warning.too_long", {"texts": words(description="x" * 20_001)}),
         ("warning.too_long", {"texts": words(instruction="x" * 20_001)}),
         ("warning.target", {"target": Target(nodes=())}),
+        *[
+            ("warning.countries", {"target": Target(nodes=("n",), countries=("IT", said))})
+            for said in ("it", "ITA", "")
+        ],
         ("warning.validity", {"expires_at": NOW}),
         ("warning.validity", {"expires_at": NOW - timedelta(seconds=1)}),
         ("warning.contact_card", {"contact": card(hotline="")}),

@@ -139,6 +139,14 @@ async def test_a_body_that_says_nonsense_is_422(town: Town) -> None:
     )
 
 
+async def test_a_code_that_is_no_countrys_is_422_and_tells_nobody(town: Town) -> None:
+    target = {"nodes": ["office"], "countries": ["IT", "QQ"]}
+    said = problem(await town.post("officer1", "/v1/warnings", town.body(target=target)), 422, "warning.countries")
+    assert "QQ is the code of no country." in said["detail"]
+    path = f"/v1/warnings/{await town.draft(target={**target, 'countries': ['IT', 'PE']})}"
+    problem(await town.ask("officer1", "PUT", path, json=town.body(target=target)), 422, "warning.countries")
+
+
 async def test_bodies_have_a_limit(town: Town) -> None:
     async def endless() -> AsyncIterator[bytes]:
         for _ in range(MAX_BODY // 1_000_000 + 2):

@@ -20,6 +20,10 @@ from notifiers.render import WORDS
 
 pytestmark = SHARED
 CROSS = {"Sec-Fetch-Site": "cross-site"}
+DRAFT = {
+    "level": "red", "event": "地震", "headline_zh": "标题", "area": "石川", "hotline": "12308", "mission": "+81",
+    "police": "110", "expires": "2026-07-02T08:00", "zone": "Asia/Shanghai",
+}  # fmt: skip
 SAID = ("水到二楼了", "门打不开")
 
 
@@ -170,6 +174,36 @@ async def test_what_is_wrong_with_a_following_draft_is_said_and_what_was_typed_s
             assert (await browser.post(path, data=sent)).status_code == 403, who
     assert (await town.http.get(path)).status_code == 401
     assert len(town.recorded(WarningDrafted)) == before
+
+
+async def countries_of(town: Town, drafted: httpx.Response) -> tuple[str, ...]:
+    """Those of the draft that a form led to."""
+    assert drafted.status_code == 303, drafted.text
+    made = drafted.headers["location"].rpartition("/")[2]
+    (event,) = [r.event for r in town.recorded(WarningDrafted) if r.event.warning_id == made]  # type: ignore[attr-defined]
+    return event.content.target.countries  # type: ignore[attr-defined, no-any-return]
+
+
+async def test_a_draft_is_for_the_countries_that_its_form_names_and_for_no_others(town: Town) -> None:
+    warning_id = await town.release(target={"nodes": ["milan"], "countries": ["IT"]})
+    await town.quiet()
+    town.read_all()
+    follow = f"/console/warnings/{warning_id}/follow"
+    async with aclosing(await signed_in(town, "officer1")) as browser:
+        before = fields((await browser.get(follow)).text)
+        assert before["countries"] == "IT"
+        for path, form in (("/console/warnings", DRAFT), (follow, before)):
+            drafted = len(town.recorded(WarningDrafted))
+            for language, said in (("zh", "“日木”不是国家"), ("en", "“日木” is not a country.")):
+                refused = await browser.post(path, data={**form, "countries": "IT、日木"}, params={"lang": language})
+                assert (refused.status_code, "warning.countries" in refused.text, said in refused.text) == (
+                    422, True, True,
+                )  # fmt: skip
+                assert 'value="IT、日木"' in refused.text
+            assert len(town.recorded(WarningDrafted)) == drafted
+            named = await browser.post(path, data={**form, "countries": "意大利, Peru"})
+            assert await countries_of(town, named) == ("IT", "PE")
+            assert await countries_of(town, await browser.post(path, data={**form, "countries": ""})) == ()
 
 
 async def test_what_others_draft_takes_no_place_in_the_list_of_a_station(

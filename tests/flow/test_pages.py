@@ -12,6 +12,7 @@ import pytest
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
+import api
 import domain
 from api.pages import answer, i18n, labels, problems, render
 from api.pages.model import Step
@@ -326,8 +327,9 @@ def test_every_word_is_translated_and_no_other(domain_: str, locale: str) -> Non
             assert set(re.findall(r"%\(\w+\)s", word)) == set(re.findall(r"%\(\w+\)s", first)), first
 
 
-def test_the_sentences_listed_for_translation_are_still_the_domains() -> None:
-    sources = "".join(path.read_text(encoding="utf-8") for path in Path(domain.__path__[0]).glob("*.py"))
+def test_the_sentences_listed_for_translation_are_still_those_of_the_domain_and_the_desk() -> None:
+    files = [path for room in (domain, api) for path in Path(room.__path__[0]).glob("*.py")]
+    sources = "".join(path.read_text(encoding="utf-8") for path in files)
     assert [sentence for sentence in (*problems.KNOWN, *answer.REFUSALS) if f'"{sentence}"' not in sources] == []
 
 
