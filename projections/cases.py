@@ -12,6 +12,12 @@ from domain.cases import CaseActionRecorded, CaseClosed, CaseHelpRepeated, CaseO
 from domain.events import Recorded
 from projections.projection import Json, Projection, Utc
 
+OPEN = "open"
+TASKED = "tasked"
+IN_ACTION = "in_action"
+CLOSED = "closed"
+STATUSES = (OPEN, TASKED, IN_ACTION, CLOSED)
+
 
 class Cases(Projection):
     name = "cases"
@@ -26,7 +32,7 @@ class Cases(Projection):
             Column("warning_id", Text, index=True),
             Column("person_id", Text),
             Column("source", Text, nullable=False),
-            Column("status", Text, nullable=False),  # open, tasked, in_action, closed
+            Column("status", Text, nullable=False),  # one of STATUSES
             Column("opened_at", Utc, nullable=False),
             Column("closed_at", Utc),
             Column("result", Text),
@@ -60,7 +66,7 @@ class Cases(Projection):
                         "warning_id": event.warning_id,
                         "person_id": event.person_id,
                         "source": event.source.value,
-                        "status": "open",
+                        "status": OPEN,
                         "opened_at": at,
                         "closed_at": None,
                         "result": None,
@@ -77,10 +83,10 @@ class Cases(Projection):
                         db, r, event.case_id, "help_repeated", event.person_id, event.node_id, sealed=event.personal
                     )
                 case CaseTasked():
-                    self._move(db, r, event.case_id, status="tasked")
+                    self._move(db, r, event.case_id, status=TASKED)
                     self._entry(db, r, event.case_id, "tasked", event.tasked_by, event.node_id, text=event.instruction)
                 case CaseActionRecorded():
-                    self._move(db, r, event.case_id, status="in_action")
+                    self._move(db, r, event.case_id, status=IN_ACTION)
                     place = f"{event.place.city}, {event.place.country}" if event.place.city else event.place.country
                     self._entry(
                         db,
@@ -93,7 +99,7 @@ class Cases(Projection):
                         sealed=event.personal,
                     )
                 case CaseClosed():
-                    self._move(db, r, event.case_id, status="closed", closed_at=at, result=event.result)
+                    self._move(db, r, event.case_id, status=CLOSED, closed_at=at, result=event.result)
                     self._entry(db, r, event.case_id, "closed", event.closed_by, None, text=event.result)
 
     def _move(self, db: Connection, r: Recorded, case_id: str, **values: Any) -> None:
@@ -149,7 +155,7 @@ class Cases(Projection):
         """The cases of a warning: those that are open before those that are closed, the newest of each first."""
         c = self.cases.c
         query = select(self.cases).where(c.warning_id == warning_id)
-        query = query.order_by(c.status == "closed", c.opened_position.desc()).limit(limit)
+        query = query.order_by(c.status == CLOSED, c.opened_position.desc()).limit(limit)
         return [dict(row) for row in db.execute(query).mappings()]
 
     def page(

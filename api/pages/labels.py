@@ -50,6 +50,7 @@ CASES: Final = {
     "open": N_("Open"),
     "assigned": N_("Assigned"),
     "tasked": N_("Tasked"),
+    "in_action": N_("In hand"),
     "closed": N_("Closed"),
     "verified": N_("Verified"),
     "reported": N_("Reported"),

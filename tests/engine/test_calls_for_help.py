@@ -12,6 +12,7 @@ from domain.cases import ActionKind, CaseHelpRepeated, CaseOpened, Place
 from domain.errors import NotFound, Refused
 from domain.relays import RelayAcknowledged
 from domain.rulepacks import Level
+from projections.cases import STATUSES
 
 
 async def help_from(h, warning_id, who="milan-zh", **more):
@@ -183,13 +184,21 @@ async def test_a_case_goes_from_report_to_task_to_action_to_its_end(tmp_path):
                 text="found at school",
             )
 
+        async def stands():
+            await h.quiet()
+            return h.view(lambda v, db: v.cases.one(db, case_id))["status"]
+
+        stood = [await stands()]
         with pytest.raises(Refused) as refused:
             await act()
         assert refused.value.code == "case.not_tasked"
         await h.desk.task(county, case_id, node_id="milan", instruction="look for the child")
+        stood.append(await stands())
         await act()
+        stood.append(await stands())
         await h.desk.close_case(county, case_id, result="found")
-        await h.quiet()
+        stood.append(await stands())
+        assert tuple(stood) == STATUSES
         with pytest.raises(Refused) as refused:
             await act()
         assert refused.value.code == "case.closed"
@@ -203,4 +212,3 @@ async def test_a_case_goes_from_report_to_task_to_action_to_its_end(tmp_path):
         ]
         inbox = h.view(lambda v, db: v.inbox.page(db, "milan", before=None, limit=9))
         assert [(i["kind"], i["state"]) for i in inbox] == [("task", "ended"), ("warning", "new")]
-        assert h.view(lambda v, db: v.cases.one(db, case_id))["status"] == "closed"

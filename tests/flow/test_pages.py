@@ -17,6 +17,7 @@ import domain
 from api.pages import answer, i18n, labels, problems, render
 from api.pages.model import Step
 from domain.errors import Refused
+from projections.cases import STATUSES
 from tests.browser.fakes import DUTY, Memory, application
 
 PAGES = Path(render.__file__).parent
@@ -331,6 +332,20 @@ def test_the_sentences_listed_for_translation_are_still_those_of_the_domain_and_
     files = [path for room in (domain, api) for path in Path(room.__path__[0]).glob("*.py")]
     sources = "".join(path.read_text(encoding="utf-8") for path in files)
     assert [sentence for sentence in (*problems.KNOWN, *answer.REFUSALS) if f'"{sentence}"' not in sources] == []
+
+
+@pytest.mark.parametrize("status", STATUSES)
+async def test_every_standing_of_a_case_is_said_in_the_readers_language(
+    memory: Memory, client: httpx.AsyncClient, status: str
+) -> None:
+    memory.ask_help("ruian", "case-1")
+    memory.cases[0] = msgspec.structs.replace(memory.cases[0], status=status)
+    said = {}
+    for language in i18n.CONSOLE_LANGUAGES:
+        page = (await client.get(f"/console/warnings/w-1?lang={language}")).text
+        (said[language],) = re.findall(r'<li id="case-case-1">.*?<span class="chip">([^<]+)</span>', page)
+    assert said["en"] == labels.CASES[status] != status
+    assert re.search("[\u4e00-\u9fff]", said["zh"])
 
 
 async def test_the_chinese_page_has_no_english_left(client: httpx.AsyncClient) -> None:
