@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from domain.errors import InvalidInput
 from infra import logs
 from infra.cli.common import run_loop
 from infra.cli.output import AsJson, show
@@ -25,6 +26,8 @@ def demo(
     data_dir: Annotated[Path | None, typer.Option(help="Keep log, vault and views in this empty folder.")] = None,
 ) -> None:
     """Runs one warning end to end over real sockets: draft, release, fan-out, answers, escalation, cancel, replay."""
+    if data_dir is not None:
+        _require_empty(data_dir)
     logs.configure(level="error", as_json=not sys.stderr.isatty())
     with tempfile.TemporaryDirectory(prefix="fenghuo-demo-") as temporary:
         folder = data_dir or Path(temporary)
@@ -35,3 +38,15 @@ def demo(
             show(run.result, as_json=as_json, text=lambda: table(run.result))
 
         run_loop(run.run(done))
+
+
+def _require_empty(folder: Path) -> None:
+    """Raises InvalidInput where anything is in it: made-up people would be told beside the real ones of a log."""
+    try:
+        taken = next(folder.iterdir(), None) is not None
+    except FileNotFoundError:
+        taken = False
+    except OSError:  # a file, or closed to us
+        taken = True
+    if taken:
+        raise InvalidInput("demo.folder", f"{folder} is not an empty folder.", "Name another, or leave --data-dir out.")

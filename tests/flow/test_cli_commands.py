@@ -183,6 +183,19 @@ def test_a_folder_without_a_log_is_one_line_and_stays_as_it_was(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_demo_touches_no_folder_in_which_there_is_anything(history: History, tmp_path: Path) -> None:
+    """Neither an installation nor what an earlier demo left."""
+    file = tmp_path / "file"
+    file.write_text("kept")
+    for folder in (history.folder, tmp_path, file):
+        before = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+        ran = fenghuo("demo", "--exit", "--people", "300", "--data-dir", folder)
+        refused(ran, 2, "demo.folder")
+        assert str(folder) in ran.err
+        assert {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()} == before
+    assert file.read_text() == "kept"
+
+
 def test_a_folder_that_is_none_or_cannot_be_written_is_4(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
