@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, APIRouter
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -115,6 +115,17 @@ class PageRoute(APIRoute):
             return response
 
         return guarded
+
+
+def shown_at(router: APIRouter, path: str, page: str) -> None:
+    """What a POST to `path` answers may be a page, as a refusal is without scripts. Its links to itself in another
+    language, and whoever loads its address anew, come by GET: this leads them to `page`, with the same parameters."""
+
+    @router.get(path)
+    async def elsewhere(request: Request) -> Response:
+        where = page.format_map({name: quote(value, safe="") for name, value in request.path_params.items()})
+        query = request.url.query
+        return RedirectResponse(f"{where}?{query}" if query else where, status_code=303)
 
 
 def refusal(request: Request, error: FenghuoError) -> Response:

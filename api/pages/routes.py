@@ -133,6 +133,11 @@ def console(
 
         return await act_on(request, who, warning_id, "cancel", act)
 
+    guard.shown_at(router, "/console/warnings", "/console")
+    guard.shown_at(router, "/console/cap", "/console")
+    for act in ("release", "cancel"):
+        guard.shown_at(router, f"/console/warnings/{{warning_id}}/{act}", "/console/warnings/{warning_id}")
+
     @router.get(f"{PREFIX}/{{path:path}}")
     async def static(request: Request, path: str) -> Response:
         return await assets.serve(path, request)

@@ -56,6 +56,8 @@ def unclear_pages(s: Services, current: Callable[[Request], Who]) -> APIRouter:
         await s.progress.reached(done.position)
         return RedirectResponse(f"/console/warnings/{quote(warning_id, safe='')}", status_code=303)
 
+    guard.shown_at(router, f"{path}/open", path)  # the words were read once; again is an event of its own
+    guard.shown_at(router, f"{path}/settle", path)
     return router
 
 

@@ -71,6 +71,12 @@ async def test_an_answer_is_read_and_settled_in_the_console(town: Town) -> None:
         assert "What does it mean?" in opened.text
         assert "<script" not in opened.text
         assert [r.event.by for r in town.recorded(AnswerOpened)][-1] == "county1"  # type: ignore[attr-defined]
+        before = town.stores.log.last_position_now()
+        for answered in (f"{link}/open", f"{link}/settle"):  # its links to the other language
+            again = await browser.get(answered, params={"lang": "en"}, follow_redirects=True)
+            assert (again.status_code, again.url.path, again.url.query) == (200, link, b"lang=en")
+            assert ("Read the words" in again.text, SAID[0] in again.text) == (True, False)
+        assert town.stores.log.last_position_now() == before
         wrong = await browser.post(f"{link}/settle", data={"meaning": "perhaps"})
         assert (wrong.status_code, "page.form" in wrong.text) == (422, True)
         settled = await browser.post(f"{link}/settle", data={"meaning": "help"})

@@ -202,6 +202,30 @@ async def test_refusals_are_shown_where_they_were_asked_for(memory: Memory) -> N
 
 
 @pytest.mark.parametrize(
+    ("posted", "page"),
+    [
+        ("/console/warnings", "/console"),
+        ("/console/cap", "/console"),
+        ("/console/warnings/w-draft/release", "/console/warnings/w-draft"),
+        ("/console/warnings/w-1/cancel", "/console/warnings/w-1"),
+        ("/console/warnings/w%3F1%25/cancel", "/console/warnings/w%3F1%25"),
+    ],
+)
+async def test_a_page_that_a_post_answered_with_is_read_in_the_other_language_too(
+    memory: Memory, client: httpx.AsyncClient, posted: str, page: str
+) -> None:
+    memory.add_warning("w?1%")
+    refused = await client.post(posted, data={"expires": "1999"}, headers={"Sec-Fetch-Site": "cross-site"})
+    assert 'href="?lang=en"' in refused.text
+    link = await client.get(f"{posted}?lang=en&x=%26")
+    assert (link.status_code, link.headers["location"]) == (303, f"{page}?lang=en&x=%26")
+    shown = await client.get(link.headers["location"])
+    assert (shown.status_code, '<html lang="en">' in shown.text) == (200, True)
+    assert (await client.get(posted)).headers["location"] == page
+    assert memory.calls == []
+
+
+@pytest.mark.parametrize(
     ("action", "path", "data"),
     [
         ("warning.draft", "/console/warnings", DRAFT),
