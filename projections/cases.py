@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, Column, Connection, Integer, Text, select, update
+from sqlalchemy import Boolean, Column, Connection, Integer, Text, case, func, select, update
 
 from domain.cases import CaseActionRecorded, CaseClosed, CaseHelpRepeated, CaseOpened, CaseTasked
 from domain.events import Recorded
-from projections.projection import Json, Projection, Utc
+from projections.projection import Json, Projection, Utc, among
 
 OPEN = "open"
 TASKED = "tasked"
@@ -151,12 +151,26 @@ class Cases(Projection):
         c = self.cases.c
         return set(db.execute(select(c.case_id).where(c.case_id.in_(case_ids), c.drill)).scalars())
 
-    def of_warning(self, db: Connection, warning_id: str, limit: int = 200) -> list[dict[str, Any]]:
-        """The cases of a warning: those that are open before those that are closed, the newest of each first."""
+    def of_warning(self, db: Connection, warning_id: str, nodes: Iterable[str], limit: int) -> list[dict[str, Any]]:
+        """The cases of a warning at these nodes. First those that nobody has taken up, then those in somebody's hands,
+        of both what waits longest; then what was closed, the newest first."""
         c = self.cases.c
-        query = select(self.cases).where(c.warning_id == warning_id)
-        query = query.order_by(c.status == CLOSED, c.opened_position.desc()).limit(limit)
+        query = (
+            select(self.cases)
+            .where(c.warning_id == warning_id, among(db, c.node_id, nodes))
+            .order_by(
+                case((c.status == OPEN, 0), (c.status == CLOSED, 2), else_=1),
+                case((c.status == CLOSED, -c.opened_position), else_=c.opened_position),
+            )
+            .limit(limit)
+        )
         return [dict(row) for row in db.execute(query).mappings()]
+
+    def count(self, db: Connection, warning_id: str, nodes: Iterable[str]) -> int:
+        """How many cases of a warning there are at these nodes."""
+        c = self.cases.c
+        mine = (c.warning_id == warning_id, among(db, c.node_id, nodes))
+        return int(db.execute(select(func.count()).where(*mine)).scalar() or 0)
 
     def page(
         self, db: Connection, *, before: int | None, limit: int, warning_id: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Column, Connection, Integer, Text, delete, select
+from sqlalchemy import Column, ColumnElement, Connection, Integer, Text, delete, func, select
 
 from domain.answers import Answer, AnswerAskedBack, AnswerReceived, AnswerReferred, AnswerSettled
 from domain.events import Recorded
@@ -83,18 +83,26 @@ class Unclear(Projection):
         before: int | None = None,
         limit: int,
         warning_id: str | None = None,
-        state: str | None = None,
-        nodes: Iterable[str] | None = None,
     ) -> list[dict[str, Any]]:
-        """Newest first, from those below a position; of these nodes alone, where they are given."""
+        """Newest first, from those below a position."""
         c = self.answers.c
         query = select(self.answers).order_by(c.position.desc()).limit(limit)
         if before is not None:
             query = query.where(c.position < before)
         if warning_id is not None:
             query = query.where(c.warning_id == warning_id)
-        if state is not None:
-            query = query.where(c.state == state)
-        if nodes is not None:
-            query = query.where(among(db, c.node_id, nodes))
         return [dict(row) for row in db.execute(query).mappings()]
+
+    def referred(self, db: Connection, warning_id: str, nodes: Iterable[str], limit: int) -> list[dict[str, Any]]:
+        """The answers to a warning that wait for a person at these nodes, what waits longest first."""
+        query = select(self.answers).where(*self._referred(db, warning_id, nodes))
+        query = query.order_by(self.answers.c.position).limit(limit)
+        return [dict(row) for row in db.execute(query).mappings()]
+
+    def referred_count(self, db: Connection, warning_id: str, nodes: Iterable[str]) -> int:
+        query = select(func.count()).where(*self._referred(db, warning_id, nodes))
+        return int(db.execute(query).scalar() or 0)
+
+    def _referred(self, db: Connection, warning_id: str, nodes: Iterable[str]) -> Sequence[ColumnElement[bool]]:
+        c = self.answers.c
+        return c.warning_id == warning_id, c.state == REFERRED, among(db, c.node_id, nodes)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from api.pages import render
-from api.pages.model import ConsoleSource, HelpLine, Summary, TreeLine, WarningLine, Who
+from api.pages.model import ConsoleSource, Help, Summary, TreeLine, WarningLine, Who
 
 MANY_ROWS = 150
 """Above this the tree goes out whole: swapping rows one by one costs a browser the square of their number."""
@@ -29,7 +29,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     position: int
     warning: WarningLine
     summary: Summary
-    help: tuple[HelpLine, ...]
+    help: Help
     lines: dict[str, TreeLine]
     parents: frozenset[str]
     pieces: dict[str, str]
@@ -47,7 +47,7 @@ def read(source: ConsoleSource, who: Who, warning_id: str, language: str, before
     if warning is None:
         return None
     summary = source.summary(who, warning_id)
-    asked = tuple(source.help(who, warning_id, language))
+    asked = source.help(who, warning_id, language)
     lines = {**(before.lines if before else {}), **{line.node_id: line for line in changed}}
     if before is None or any(line.node_id not in before.lines for line in changed):
         lines = {line.node_id: line for line in arranged(lines.values())}

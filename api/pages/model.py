@@ -116,6 +116,24 @@ class HelpLine(msgspec.Struct, frozen=True, kw_only=True):
     unclear: bool = False
 
 
+class Help(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asked for help, those who wait longest first; after them the answers that a person has to read.
+
+    `lines` may be fewer than there are: `cases` and `unread` are all of them.
+    """
+
+    lines: tuple[HelpLine, ...]
+    cases: int
+    unread: int
+
+
+class WarningList(msgspec.Struct, frozen=True, kw_only=True):
+    """Warnings, newest first. `older`: where the list goes on, None at its end."""
+
+    lines: tuple[WarningLine, ...]
+    older: int | None
+
+
 class Who(msgspec.Struct, frozen=True, kw_only=True):
     """Who is looking. `may` are names of actions (domain/grants.py) that some grant of theirs allows somewhere."""
 
@@ -127,7 +145,8 @@ class Who(msgspec.Struct, frozen=True, kw_only=True):
 class ConsoleSource(Protocol):
     """Where pages read from. `language` is `zh` or `en`: names and headlines come in it where there is one."""
 
-    def warnings(self, who: Who, language: str) -> Sequence[WarningLine]: ...
+    def warnings(self, who: Who, language: str, before: int | None = None) -> WarningList:
+        """The newest, or from where another list ended."""
 
     def warning(self, who: Who, warning_id: str, language: str) -> WarningLine | None: ...
 
@@ -142,8 +161,7 @@ class ConsoleSource(Protocol):
 
     def summary(self, who: Who, warning_id: str) -> Summary: ...
 
-    def help(self, who: Who, warning_id: str, language: str) -> Sequence[HelpLine]:
-        """Who asked for help, open cases first; below them the answers that a person has to read."""
+    def help(self, who: Who, warning_id: str, language: str) -> Help: ...
 
     def preview(self, who: Who, warning_id: str) -> Preview:
         """What a release would do. Raises domain.errors.FenghuoError for what is no draft, or may not be previewed."""

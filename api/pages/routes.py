@@ -44,7 +44,8 @@ def console(
     @router.get("/console")
     async def overview(request: Request) -> Response:
         who = await asking(request)
-        return await run_in_threadpool(_overview, source, who, i18n.choose(request))
+        before = _position(request.query_params.get("before", ""))
+        return await run_in_threadpool(_overview, source, who, i18n.choose(request), before=before)
 
     @router.get("/console/warnings/{warning_id}")
     async def warning(request: Request, warning_id: str) -> Response:
@@ -162,9 +163,13 @@ def _permit(who: Who, action: str) -> None:
 def _since(request: Request) -> int:
     """Where the stream goes on: what the browser says it saw last stands above what the page was made with."""
     for value in (request.headers.get("last-event-id", ""), request.query_params.get("since", "")):
-        if value.isascii() and value.isdigit() and len(value) < 19:
-            return int(value)
+        if (position := _position(value)) is not None:
+            return position
     return 0
+
+
+def _position(said: str) -> int | None:
+    return int(said) if said.isascii() and said.isdigit() and len(said) < 19 else None
 
 
 def _unknown() -> NotFound:
@@ -183,12 +188,15 @@ def _overview(
     error: FenghuoError | None = None,
     at: str = "",
     values: dict[str, str] | None = None,
+    before: int | None = None,
 ) -> Response:
     body = render.page(
         "list.html",
         language,
         who=who,
-        warnings=source.warnings(who, language),
+        listed=source.warnings(who, language, before),
+        before=before,
+        kept="" if before is None else f"&before={before}",
         problems=_problems(error, at),
         values=values or dict.fromkeys(DraftForm.__struct_fields__, ""),
     )

@@ -9,7 +9,7 @@ from typing import Any
 from api.auth import correlation
 from api.commands import Actor
 from api.pages.i18n import N_
-from api.pages.model import HelpLine, Step, Summary, TreeLine, WarningLine, Who
+from api.pages.model import Help, HelpLine, Step, Summary, TreeLine, WarningLine, WarningList, Who
 from api.preview import of_draft
 from api.preview_shapes import Preview
 from api.services import Services
@@ -18,12 +18,12 @@ from domain.errors import NotFound
 from domain.grants import Action
 from domain.people import Role
 from notifiers.render import text_for
-from projections.unclear import REFERRED
 from projections.warnings import state_of
 
 LISTED = 100  # warnings in the list
 LOOKED_THROUGH = 5_000  # warnings that are read, at the most, to find these
-UNREAD = 200  # unclear answers that are shown with a warning
+CASES = 200  # that are shown with a warning, of calls for help
+UNREAD = 200  # and of answers that nobody understood
 ROLES = {
     Role.DUTY_OFFICER: ("值班员", "duty officer"),
     Role.COUNTY_OFFICER: ("县级外办", "county officer"),
@@ -48,19 +48,22 @@ class Source:
         grants = self._s.desk.grants_allowing(actor, frozenset())
         return "\n".join([*sorted({f"{grant.role.value} {grant.node_id}" for grant in grants}), "", *sorted(who.may)])
 
-    def warnings(self, who: Who, language: str) -> Sequence[WarningLine]:
+    def warnings(self, who: Who, language: str, before: int | None = None) -> WarningList:
         """The newest that they may see: read on until there are enough of these, since others may draft many."""
         nodes = self._s.desk.nodes_allowed(who.person_id, Action.WARNING_READ)
         seen: list[dict[str, Any]] = []
-        before = None
-        for _ in range(0, LOOKED_THROUGH, LISTED):
+        looked, ended = 0, False
+        while not ended and len(seen) <= LISTED and looked < LOOKED_THROUGH:
+            wanted = min(LISTED + 1, LOOKED_THROUGH - looked)  # one more tells whether there are more
             with self._s.views.reading() as db:
-                rows = self._s.views.warnings.page(db, before=before, limit=LISTED)
+                rows = self._s.views.warnings.page(db, before=before, limit=wanted)
             seen += [row for row in rows if self._s.desk.concerns(nodes, row["warning_id"], _targets(row))]
-            if len(rows) < LISTED or len(seen) >= LISTED:
-                break
-            before = rows[-1]["drafted_position"]
-        return [self._line(row, language) for row in seen[:LISTED]]
+            looked, ended = looked + len(rows), len(rows) < wanted
+            before = rows[-1]["drafted_position"] if rows else before
+        if len(seen) > LISTED:
+            seen, ended = seen[:LISTED], False
+            before = seen[-1]["drafted_position"]
+        return WarningList(lines=tuple(self._line(row, language) for row in seen), older=None if ended else before)
 
     def warning(self, who: Who, warning_id: str, language: str) -> WarningLine | None:
         row = self._row(who, warning_id)
@@ -122,31 +125,24 @@ class Source:
             held=totals["held"],
         )
 
-    def help(self, who: Who, warning_id: str, language: str) -> Sequence[HelpLine]:
+    def help(self, who: Who, warning_id: str, language: str) -> Help:
         nodes = self._s.desk.nodes_allowed(who.person_id, Action.CASE_READ)
-        with self._s.views.reading() as db:
-            rows = self._s.views.cases.of_warning(db, warning_id)
-            unread = self._s.views.unclear.page(db, limit=UNREAD, warning_id=warning_id, state=REFERRED, nodes=nodes)
-            hierarchy = self._s.views.directory.hierarchy(db)
-        lines = []
-        for row in (*rows, *unread):
-            case = "case_id" in row
-            node = hierarchy.nodes.get(row["node_id"])
-            if node is None or row["node_id"] not in nodes:
-                continue
-            lines.append(
-                HelpLine(
-                    case_id=row["case_id"] if case else "",
-                    node_id=row["node_id"],
-                    node_name=node.name_zh if language == "zh" else node.name_en,
-                    person_id=row["person_id"],
-                    drill=row["drill"] if case else False,
-                    status=row["status"] if case else row["state"],
-                    opened_at=row["opened_at" if case else "since"],
-                    unclear=not case,
-                )
-            )
-        return lines
+        views = self._s.views
+        with views.reading() as db:
+            cases = views.cases.of_warning(db, warning_id, nodes, CASES)
+            unread = views.unclear.referred(db, warning_id, nodes, UNREAD)
+            count = views.cases.count(db, warning_id, nodes), views.unclear.referred_count(db, warning_id, nodes)
+            hierarchy = views.directory.hierarchy(db)
+
+        def name(row: dict[str, Any]) -> str:
+            node = hierarchy.nodes[row["node_id"]]  # one that they may see
+            return node.name_zh if language == "zh" else node.name_en
+
+        return Help(
+            lines=(*(_case(row, name(row)) for row in cases), *(_unread(row, name(row)) for row in unread)),
+            cases=count[0],
+            unread=count[1],
+        )
 
     def preview(self, who: Who, warning_id: str) -> Preview:
         row = self._row(who, warning_id)
@@ -191,6 +187,30 @@ class Source:
 def _targets(row: dict[str, Any]) -> Sequence[str]:
     targets: Sequence[str] = row["content"]["target"]["nodes"]
     return targets
+
+
+def _case(row: dict[str, Any], node_name: str) -> HelpLine:
+    return HelpLine(
+        case_id=row["case_id"],
+        node_id=row["node_id"],
+        node_name=node_name,
+        person_id=row["person_id"],
+        status=row["status"],
+        opened_at=row["opened_at"],
+        drill=row["drill"],
+    )
+
+
+def _unread(row: dict[str, Any], node_name: str) -> HelpLine:
+    return HelpLine(
+        case_id="",
+        node_id=row["node_id"],
+        node_name=node_name,
+        person_id=row["person_id"],
+        status=row["state"],
+        opened_at=row["since"],
+        unclear=True,
+    )
 
 
 def _step(step: dict[str, Any]) -> Step:

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 
 from api.pages.live import Hub
-from api.pages.model import DraftForm, HelpLine, Summary, TreeLine, WarningLine, Who
+from api.pages.model import DraftForm, Help, HelpLine, Summary, TreeLine, WarningLine, WarningList, Who
 from api.pages.routes import console
 from api.preview_shapes import Cost, Difference, NodeCount, Phase, Preview, Sample, Some, TextMessage
 from domain.errors import InvalidInput, NotSignedIn, Refused
@@ -45,6 +45,7 @@ class Memory:
         self.cases: list[HelpLine] = []
         self.calls: list[tuple[object, ...]] = []
         self.tree_reads = 0
+        self.page = 100  # warnings, and calls for help, that are shown at once
         self._moved = asyncio.Condition()
 
     # What the tests do -------------------------------------------------------------------------------------------
@@ -124,8 +125,11 @@ class Memory:
 
     # ConsoleSource -----------------------------------------------------------------------------------------------
 
-    def warnings(self, who: Who, language: str) -> Sequence[WarningLine]:
-        return [self._said(line, language) for line in self.lines.values()]
+    def warnings(self, who: Who, language: str, before: int | None = None) -> WarningList:
+        lines = [self._said(line, language) for line in self.lines.values()]
+        if before is not None:
+            return WarningList(lines=tuple(lines[self.page :]), older=None)
+        return WarningList(lines=tuple(lines[: self.page]), older=self.at if len(lines) > self.page else None)
 
     def warning(self, who: Who, warning_id: str, language: str) -> WarningLine | None:
         line = self.lines.get(warning_id)
@@ -168,9 +172,12 @@ class Memory:
             sent={"sms": told, "email": told // 2, "voice": told // 40} if told else {}, position=self.at,
         )  # fmt: skip
 
-    def help(self, who: Who, warning_id: str, language: str) -> Sequence[HelpLine]:
+    def help(self, who: Who, warning_id: str, language: str) -> Help:
         place = 1 if language == "en" else 0
-        return [msgspec.structs.replace(case, node_name=self.names[case.node_id][place]) for case in self.cases]
+        lines = [msgspec.structs.replace(case, node_name=self.names[case.node_id][place]) for case in self.cases]
+        cases, unread = ([line for line in lines if line.unclear is kind] for kind in (False, True))
+        shown = (*cases[: self.page], *unread[: self.page])
+        return Help(lines=shown, cases=len(cases), unread=len(unread))
 
     def preview(self, who: Who, warning_id: str) -> Preview:
         if self.lines[warning_id].status != "draft":

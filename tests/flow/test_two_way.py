@@ -43,18 +43,18 @@ async def test_help_by_sms_and_by_key_comes_first_and_what_is_not_understood_bel
     assert set(cases) == {"turin-zh", "milan-zh"}
     text = await page(town, warning_id)
     by_sms, by_key = f"case-{cases['milan-zh']}", f"case-{cases['turin-zh']}"
-    assert listed(text) == [by_sms, by_key, "unread-rome-it", "unread-turin-it"]
+    assert listed(text) == [by_key, by_sms, "unread-turin-it", "unread-rome-it"]
     assert text.index('id="help"') < text.index("unread-") < text.index('id="status"')
     assert "Not understood: needs a person to read it" in text
     assert "听不懂" not in text
 
-    # A closed case goes below the open ones, and the same person asking again is at the top once more.
+    # A closed case goes below the open ones, and the same person asking again is among the open ones once more.
     assert (await town.post("county1", f"/v1/cases/{cases['milan-zh']}/close", {"result": "well"})).status_code == 200
     assert listed(await page(town, warning_id))[:2] == [by_key, by_sms]
     assert await town.device("milan-zh").reply("又来了，救命") == 200
     await town.quiet()
     again = [r.event.case_id for r in town.recorded(CaseOpened)][-1]
-    assert listed(await page(town, warning_id))[:3] == [f"case-{again}", by_key, by_sms]
+    assert listed(await page(town, warning_id))[:3] == [by_key, f"case-{again}", by_sms]
     # Another county's office sees nothing of it.
     assert listed(await page(town, warning_id, "county1")) != []
     assert (await town.get("county2", "/v1/unclear")).json()["items"] == []

@@ -81,7 +81,7 @@ async def test_one_asks_for_help_one_acknowledges_one_does_not_take_the_call(the
     assert (case["person_id"], case["warning_id"], case["status"]) == ("turin-zh", warning_id, "open")
     source = Source(town.live.server._app.state.services)
     duty = Who(person_id="officer1", label="", may=frozenset())
-    assert source.help(duty, warning_id, "zh")[0].person_id == "turin-zh"
+    assert source.help(duty, warning_id, "zh").lines[0].person_id == "turin-zh"
     browser = await signed_in(town, "officer1")
     page = (await browser.get(f"/console/warnings/{warning_id}")).text
     await browser.aclose()
