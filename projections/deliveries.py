@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -233,13 +233,16 @@ class Deliveries(Projection):
                 return str(warning_id), int(position)
         return None
 
-    def counts(self, db: Connection, warning_id: str) -> list[tuple[str, str, str, int]]:
-        """(purpose, channel, outcome, how many) of a warning's deliveries."""
+    def counts(
+        self, db: Connection, warning_id: str, nodes: Iterable[str] | None = None
+    ) -> list[tuple[str, str, str, int]]:
+        """(purpose, channel, outcome, how many) of a warning's deliveries; to people of these nodes alone, where they
+        are given."""
         s, d = self.shards.c, self.deliveries.c
         query = (
             select(s.purpose, s.channel, d.outcome, func.count())
             .join(self.deliveries, d.shard_id == s.shard_id)
-            .where(s.warning_id == warning_id)
+            .where(s.warning_id == warning_id, *([] if nodes is None else [among(db, s.node_id, nodes)]))
             .group_by(s.purpose, s.channel, d.outcome)
             .order_by(s.purpose, s.channel, d.outcome)
         )

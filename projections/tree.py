@@ -6,14 +6,14 @@ person for that; the roll-up over subtrees is summed when it is read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Connection, Integer, Text, cast, func, select
+from sqlalchemy import Boolean, Column, Connection, Integer, Text, case, cast, func, select
 
 from domain.events import Recorded
 from domain.stations import Hierarchy
-from projections.projection import CHANGING, Json, Projection, Utc
+from projections.projection import CHANGING, Json, Projection, Utc, among
 from projections.tree_fold import COUNTS, Batch
 from projections.tree_people import People
 
@@ -100,6 +100,21 @@ class Tree(Projection):
         ]
         row = db.execute(select(*columns).where(self.relays.c.warning_id == warning_id)).mappings().one()
         return dict(row)
+
+    def figures(self, db: Connection, warning_id: str, nodes: Iterable[str]) -> dict[str, int]:
+        """The totals over these nodes, and how many of them a warning concerns (`nodes`), `nodes_acknowledged`,
+        `nodes_relayed` by themselves and `nodes_escalated`."""
+        r = self.relays.c
+        summed = {name: r[name] for name in (*COUNTS, "unreachable")}
+        counted = {
+            "nodes_acknowledged": r.acknowledged_at.is_not(None),
+            "nodes_relayed": r.relayed_at.is_not(None) & ~r.automatic,
+            "nodes_escalated": r.escalations != [],
+        }
+        wanted = {**summed, **{name: case((which, 1), else_=0) for name, which in counted.items()}}
+        columns = [cast(func.coalesce(func.sum(one), 0), Integer).label(name) for name, one in wanted.items()]
+        query = select(func.count().label("nodes"), *columns)
+        return dict(db.execute(query.where(r.warning_id == warning_id, among(db, r.node_id, nodes))).mappings().one())
 
 
 def rolled_up(rows: dict[str, dict[str, Any]], hierarchy: Hierarchy) -> dict[str, dict[str, int]]:

@@ -82,7 +82,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """The figures at the top: people, and messages sent by channel."""
+    """The figures at the top, of the nodes that the reader may see: people, and messages sent by channel."""
 
     recipients: int
     told: int

@@ -33,6 +33,7 @@ ROLES = {
     Role.AUDITOR: ("审计员", "auditor"),
 }
 TREE = tuple(TreeLine.__struct_fields__)
+FIGURES = tuple(set(Summary.__struct_fields__) - {"recipients", "unreached", "sent", "position"})
 
 
 class Source:
@@ -99,30 +100,24 @@ class Source:
         ]
 
     def summary(self, who: Who, warning_id: str) -> Summary:
+        """Of the nodes that the tree shows them: figures of others would say how it stands with others' people. What
+        was sent is counted by the node that its recipients belong to."""
+        nodes = self._s.desk.nodes_allowed(who.person_id, Action.RELAY_READ)
         views = self._s.views
         with views.reading() as db:
-            totals = views.tree.totals(db, warning_id)
-            rows = views.tree.rows(db, warning_id)
-            counts = views.deliveries.counts(db, warning_id)
+            found = views.tree.figures(db, warning_id, nodes)
+            counts = views.deliveries.counts(db, warning_id, nodes)
             position = views.position
         sent: dict[str, int] = {}
         for purpose, channel, outcome, n in counts:
             if purpose != "cancel" and outcome in ("accepted", "delivered", "unknown"):
                 sent[channel] = sent.get(channel, 0) + n
         return Summary(
-            recipients=totals["recipients"] + totals["unreachable"],
-            told=totals["told"],
-            delivered=totals["delivered"],
-            acknowledged=totals["acknowledged"],
-            help=totals["help"],
-            unreached=totals["recipients"] - totals["told"] - totals["held"] + totals["unreachable"],
-            nodes=len(rows),
-            nodes_acknowledged=sum(row["acknowledged_at"] is not None for row in rows.values()),
-            nodes_relayed=sum(row["relayed_at"] is not None and not row["automatic"] for row in rows.values()),
-            nodes_escalated=sum(bool(row["escalations"]) for row in rows.values()),
+            **{name: found[name] for name in FIGURES},
+            recipients=found["recipients"] + found["unreachable"],
+            unreached=found["recipients"] - found["told"] - found["held"] + found["unreachable"],
             sent=sent,
             position=position,
-            held=totals["held"],
         )
 
     def help(self, who: Who, warning_id: str, language: str) -> Help:

@@ -9,9 +9,11 @@ import httpx
 import pytest
 from setting import SHARED
 from town import Town, signed_in
+from townsfolk import PEOPLE
 
 from api.pages import source
 from domain.cases import CaseOpened
+from domain.people import Channel
 
 pytestmark = SHARED
 CALLING = ("milan-zh", "madrid-es", "milan-both", "rome-it", "village-zh")  # one after the other
@@ -143,3 +145,53 @@ async def test_a_list_that_ends_says_how_many_there_are(town: Town, monkeypatch:
         assert f">{number} warnings<" in (await browser.get("/console?lang=en")).text
         monkeypatch.setattr(source, "LISTED", number - 1)
         assert f"the newest {number - 1}<" in (await browser.get("/console?lang=en")).text
+
+
+class Figures:
+    """The figures at the top of a warning's page, and the rows of its tree."""
+
+    def __init__(self, page: str) -> None:
+        self.top = {name: int(n) for name, n in re.findall(r'tile-(\w+)"><dt>[^<]*</dt>.*?data-value="(\d+)"', page)}
+        (counts,) = re.findall(r'<dl class="counts">(.*?)</dl>', page, re.DOTALL)
+        self.counts = {name: int(n) for name, n in re.findall(r"<dt>([^<]+)</dt><dd>(\d+)</dd>", counts)}
+        self.rows = {
+            str(node_id): {name: int(n) for name, n in re.findall(r'data-(\w+)="(\d+)"', tag)}
+            for node_id, tag in re.findall(r'<tr id="n-([^"]+)"([^>]+)>', page)
+        }
+
+
+async def figures(town: Town, who: str, warning_id: str) -> Figures:
+    async with aclosing(await signed_in(town, who)) as browser:
+        return Figures((await browser.get(f"/console/warnings/{warning_id}?lang=en")).text)
+
+
+@pytest.mark.parametrize(
+    ("who", "top", "nodes"),
+    [("officer1", "office", 7), ("county1", "north", 3), ("milan-head", "milan", 1), ("village-head", "village", 1)],
+)
+async def test_the_figures_at_the_top_are_those_of_the_readers_own_nodes(
+    town: Town, who: str, top: str, nodes: int
+) -> None:
+    warning_id, cases = await help_called(town)
+    shown = await figures(town, who, warning_id)
+    row = shown.rows[top]
+    assert (shown.counts["Offices and stations"], len(shown.rows)) == (nodes, nodes)
+    assert {name: shown.top[name] for name in ("recipients", "told", "delivered", "acknowledged", "help")} == {
+        name: row[name] for name in ("recipients", "told", "delivered", "acknowledged", "help")
+    }
+    own = {person_id for person_id, of in PEOPLE.items() if of[0] in shown.rows}
+    assert shown.top["help"] == len(own & cases.keys())
+    with town.stores.views.reading() as db:
+        sent = town.stores.views.deliveries.of(db, warning_id)
+    for name, channel in (("SMS", Channel.SMS), ("Email", Channel.EMAIL), ("Web push", Channel.WEBPUSH)):
+        assert shown.counts.get(name, 0) == len([1 for key in sent if key[0] in own and key[1] is channel]), name
+
+
+async def test_what_happens_elsewhere_moves_no_figure_of_a_station(town: Town) -> None:
+    warning_id = await out(town)
+    before, whole = [(await figures(town, who, warning_id)).top for who in ("milan-head", "officer1")]
+    assert await town.device("rome-it").reply("2 救命") == 200
+    await town.quiet()
+    town.read_all()
+    assert (await figures(town, "milan-head", warning_id)).top == before
+    assert (await figures(town, "officer1", warning_id)).top["help"] == whole["help"] + 1

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from pathlib import Path
 
 from terminal import process
-from town import town
+from town import signed_in, town
 
 from domain.outcomes import Outcome
 from domain.relays import RelayAcknowledged
@@ -38,6 +39,12 @@ async def test_a_warning_goes_its_whole_way(postgres: Postgres, tmp_path: Path) 
             assert len(t.recorded(WarningCancelled)) == 1
             shown = (await t.get("officer1", f"/v1/warnings/{warning_id}")).json()
             assert shown["status"] == "cancelled", shown
+            for who, helped in (("county1", True), ("county2", False)):
+                async with aclosing(await signed_in(t, who)) as browser:
+                    assert warning_id in (await browser.get("/console")).text
+                    page = (await browser.get(f"/console/warnings/{warning_id}")).text
+                assert ('<li id="case-' in page, "help-none" in page) == (helped, not helped)
+                assert f'data-value="{int(helped)}"' in page.partition("tile-help")[2].partition("</dd>")[0]
             position, stored = t.stores.views.snapshot()
             assert position == t.stores.log.last_position_now()
             fresh = rebuilt(t.stores, position)
