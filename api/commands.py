@@ -182,7 +182,10 @@ def expect(version: int, expected: int | None) -> None:
     """Raises VersionConflict where the caller decided on another version than the stream's."""
     if expected is not None and version != expected:
         raise VersionConflict(
-            "version.stale", f"You saw version {expected}; it is at {version} now.", "Read it again, then decide."
+            "version.stale",
+            "You saw version %(seen)s; it is at %(now)s now.",
+            "Read it again, then decide.",
+            names={"seen": expected, "now": version},
         )
 
 

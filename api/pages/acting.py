@@ -40,15 +40,27 @@ class Desk:
         return done.id
 
     async def release(
-        self, who: Who, warning_id: str, *, break_glass: bool, reason: str, real_channels: bool = False
+        self,
+        who: Who,
+        warning_id: str,
+        *,
+        version: int,
+        break_glass: bool,
+        reason: str,
+        real_channels: bool = False,
     ) -> None:
         done = await self._s.desk.release(
-            self._actor(who), warning_id, break_glass=break_glass, reason=reason, real_channels=real_channels
+            self._actor(who),
+            warning_id,
+            break_glass=break_glass,
+            reason=reason,
+            real_channels=real_channels,
+            expected_version=version,
         )
         await self._s.progress.reached(done.position)
 
-    async def cancel(self, who: Who, warning_id: str, *, reason: str) -> None:
-        done = await self._s.desk.cancel(self._actor(who), warning_id, reason=reason)
+    async def cancel(self, who: Who, warning_id: str, *, version: int, reason: str) -> None:
+        done = await self._s.desk.cancel(self._actor(who), warning_id, reason=reason, expected_version=version)
         await self._s.progress.reached(done.position)
 
     def _actor(self, who: Who) -> Actor:

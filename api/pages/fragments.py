@@ -62,7 +62,9 @@ def read(source: ConsoleSource, who: Who, warning_id: str, language: str, before
         parents=frozenset(line.parent for line in lines.values() if line.parent),
         pieces={
             "status": _piece("_status.html", language, warning=warning, who=who),
+            "words": _piece("_words.html", language, warning=warning),
             "actions": _piece("_actions.html", language, warning=warning, who=who, problems={}),
+            "preview": _piece("_preview_slot.html", language, warning=warning, who=who),
             "help": _piece("_help.html", language, help=asked, warning=warning, who=who),
             "summary": _piece("_summary.html", language, summary=summary),
         },

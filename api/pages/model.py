@@ -15,9 +15,11 @@ from api.preview_shapes import Preview
 
 
 class WarningLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One warning in the list: `level` blue to red, `status` draft, released, updated, cancelled or expired.
+    """One warning: `level` blue to red, `status` draft, released, updated, cancelled or expired.
 
-    `real_channels`: a drill that went to the real providers.
+    `texts` are (language, headline, description, instruction). With `version`, which what is done to it must name, they
+    come from one reading: nobody releases words under the version of others. `real_channels`: a drill that went to the
+    real providers.
     """
 
     warning_id: str
@@ -31,9 +33,20 @@ class WarningLine(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
     updates: str | None
     position: int
+    version: int
+    texts: tuple[tuple[str, str, str, str], ...]
+    contact: Contact
     drill: bool = False
     correction: bool = False
     real_channels: bool = False
+
+
+class Contact(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom to call."""
+
+    hotline: str
+    mission: str
+    police: str
 
 
 class TreeLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,12 +163,6 @@ class ConsoleSource(Protocol):
 
     def warning(self, who: Who, warning_id: str, language: str) -> WarningLine | None: ...
 
-    def texts(self, who: Who, warning_id: str) -> Sequence[tuple[str, str, str, str]]:
-        """(language, headline, description, instruction) of each text."""
-
-    def contact(self, who: Who, warning_id: str) -> tuple[str, str, str]:
-        """(hotline, mission, police)."""
-
     def tree(self, who: Who, warning_id: str, language: str, since: int = 0) -> Sequence[TreeLine]:
         """The nodes that changed after position `since`, parents before children; all of them for 0."""
 
@@ -174,7 +181,8 @@ class ConsoleSource(Protocol):
 
 
 class ConsoleDesk(Protocol):
-    """What pages can do. Each raises domain.errors.FenghuoError where it may or can not be done."""
+    """What pages can do. Each raises domain.errors.FenghuoError where it may or can not be done: VersionConflict where
+    `version`, that of the warning as its reader saw it, is not the one that stands."""
 
     async def draft(self, who: Who, form: DraftForm) -> str:
         """A new draft; its id."""
@@ -182,10 +190,17 @@ class ConsoleDesk(Protocol):
     async def draft_from_cap(self, who: Who, data: bytes) -> str: ...
 
     async def release(
-        self, who: Who, warning_id: str, *, break_glass: bool, reason: str, real_channels: bool = False
+        self,
+        who: Who,
+        warning_id: str,
+        *,
+        version: int,
+        break_glass: bool,
+        reason: str,
+        real_channels: bool = False,
     ) -> None: ...
 
-    async def cancel(self, who: Who, warning_id: str, *, reason: str) -> None: ...
+    async def cancel(self, who: Who, warning_id: str, *, version: int, reason: str) -> None: ...
 
 
 class DraftForm(msgspec.Struct, frozen=True, kw_only=True):

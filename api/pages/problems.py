@@ -26,6 +26,7 @@ KNOWN: Final = (
     N_("Correct the draft."),
     N_("Only staff of the node can take over its duty."),
     N_("Open a case where they need help."),
+    N_("Read it again, then decide."),
     N_("Revise its expiry first."),
     N_("Say why it is withdrawn."),
     N_("Say why there is no second person."),
@@ -36,5 +37,6 @@ KNOWN: Final = (
     N_("This person's answer is clear by now."),
     N_("Two texts have the same language."),
     N_("Write names or codes of two letters, with a comma between; for all countries, nothing."),
+    N_("You saw version %(seen)s; it is at %(now)s now."),
     N_("“%(word)s” is not a country."),
 )

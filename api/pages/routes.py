@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -44,7 +44,7 @@ def console(
     @router.get("/console")
     async def overview(request: Request) -> Response:
         who = await asking(request)
-        before = _position(request.query_params.get("before", ""))
+        before = _number(request.query_params.get("before", ""))
         return await run_in_threadpool(_overview, source, who, i18n.choose(request), before=before)
 
     @router.get("/console/warnings/{warning_id}")
@@ -117,7 +117,8 @@ def console(
 
         async def act() -> str:
             reason = str(sent.get("reason", "")).strip()
-            await desk.release(who, warning_id, break_glass=glass, reason=reason, real_channels=real)
+            seen = _version(sent)
+            await desk.release(who, warning_id, version=seen, break_glass=glass, reason=reason, real_channels=real)
             return warning_id
 
         return await act_on(request, who, warning_id, "glass" if glass else "real" if real else "release", act)
@@ -126,10 +127,11 @@ def console(
     async def cancel(request: Request, warning_id: str) -> Response:
         who = await asking(request)
         _permit(who, "warning.cancel")
-        reason = str((await guard.form(request, MAX_FORM)).get("reason", "")).strip()
+        sent = await guard.form(request, MAX_FORM)
+        reason = str(sent.get("reason", "")).strip()
 
         async def act() -> str:
-            await desk.cancel(who, warning_id, reason=reason)
+            await desk.cancel(who, warning_id, version=_version(sent), reason=reason)
             return warning_id
 
         return await act_on(request, who, warning_id, "cancel", act)
@@ -160,15 +162,24 @@ def _permit(who: Who, action: str) -> None:
         raise NotPermitted("page.not_permitted", N_("You may not do this."), N_("Ask somebody who may."))
 
 
+def _version(sent: FormData) -> int:
+    """Of the warning as the sender of a form saw it. Raises InvalidInput: nothing is done to what nobody says to have
+    seen."""
+    version = _number(str(sent.get("version", "")))
+    if version is None:
+        raise InvalidInput("page.form", N_("The form could not be read."), N_("Reload the page and try again."))
+    return version
+
+
 def _since(request: Request) -> int:
     """Where the stream goes on: what the browser says it saw last stands above what the page was made with."""
     for value in (request.headers.get("last-event-id", ""), request.query_params.get("since", "")):
-        if (position := _position(value)) is not None:
+        if (position := _number(value)) is not None:
             return position
     return 0
 
 
-def _position(said: str) -> int | None:
+def _number(said: str) -> int | None:
     return int(said) if said.isascii() and said.isdigit() and len(said) < 19 else None
 
 
@@ -211,11 +222,8 @@ def _warning(
     if line is None:
         raise _unknown()
     rows = fragments.arranged(source.tree(who, warning_id, language))
-    hotline, mission, police = source.contact(who, warning_id)
     values: dict[str, Any] = {
         "warning": line,
-        "texts": source.texts(who, warning_id),
-        "contact": {"hotline": hotline, "mission": mission, "police": police},
         "summary": source.summary(who, warning_id),
         "help": source.help(who, warning_id, language),
         "rows": rows,

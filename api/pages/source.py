@@ -9,7 +9,7 @@ from typing import Any
 from api.auth import correlation
 from api.commands import Actor
 from api.pages.i18n import N_
-from api.pages.model import Help, HelpLine, Step, Summary, TreeLine, WarningLine, WarningList, Who
+from api.pages.model import Contact, Help, HelpLine, Step, Summary, TreeLine, WarningLine, WarningList, Who
 from api.preview import of_draft
 from api.preview_shapes import Preview
 from api.services import Services
@@ -69,18 +69,6 @@ class Source:
     def warning(self, who: Who, warning_id: str, language: str) -> WarningLine | None:
         row = self._row(who, warning_id)
         return None if row is None else self._line(row, language)
-
-    def texts(self, who: Who, warning_id: str) -> Sequence[tuple[str, str, str, str]]:
-        row = self._row(who, warning_id)
-        texts = state_of(row).content.texts if row else ()
-        return [(t.language, t.headline, t.description, t.instruction) for t in texts]
-
-    def contact(self, who: Who, warning_id: str) -> tuple[str, str, str]:
-        row = self._row(who, warning_id)
-        if row is None:
-            return ("", "", "")
-        card = state_of(row).content.contact
-        return (card.hotline, card.mission, card.police)
 
     def tree(self, who: Who, warning_id: str, language: str, since: int = 0) -> Sequence[TreeLine]:
         nodes = self._s.desk.nodes_allowed(who.person_id, Action.RELAY_READ)
@@ -161,6 +149,7 @@ class Source:
 
     def _line(self, row: dict[str, Any], language: str) -> WarningLine:
         content = state_of(row).content
+        card = content.contact
         return WarningLine(
             warning_id=row["warning_id"],
             headline=text_for(content.texts, language).headline,
@@ -173,6 +162,9 @@ class Source:
             expires_at=content.expires_at,
             updates=row["updates"],
             position=row["position"],
+            version=row["version"],
+            texts=tuple((t.language, t.headline, t.description, t.instruction) for t in content.texts),
+            contact=Contact(hotline=card.hotline, mission=card.mission, police=card.police),
             drill=row["drill"],
             correction=row["correction"],
             real_channels=row["real_channels"],

@@ -16,8 +16,9 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.requests import Request
 
+from api.commands import expect
 from api.pages.live import Hub
-from api.pages.model import DraftForm, Help, HelpLine, Summary, TreeLine, WarningLine, WarningList, Who
+from api.pages.model import Contact, DraftForm, Help, HelpLine, Summary, TreeLine, WarningLine, WarningList, Who
 from api.pages.routes import console
 from api.preview_shapes import Cost, Difference, NodeCount, Phase, Preview, Sample, Some, TextMessage
 from domain.errors import InvalidInput, NotSignedIn, Refused
@@ -63,6 +64,9 @@ class Memory:
             expires_at=NOW + timedelta(hours=24),
             updates=None,
             position=self.at,
+            version=1,
+            texts=(),
+            contact=Contact(hotline="12308", mission="+81 3 3403 3388", police="110"),
         )
         self.lines[warning_id] = msgspec.structs.replace(line, **values)
         self.words[warning_id] = [
@@ -110,6 +114,10 @@ class Memory:
             HelpLine(case_id=case_id, node_id=node_id, node_name="", person_id=None, status="open", opened_at=NOW)
         )
 
+    async def revise(self, warning_id: str, headline: str) -> None:
+        self.words[warning_id] = [("zh-CN", headline, "情况", "建议")]
+        await self.stand(warning_id, headline=headline)
+
     async def moved(self) -> None:
         async with self._moved:
             self._moved.notify_all()
@@ -136,16 +144,11 @@ class Memory:
         return self._said(line, language) if line else None
 
     def _said(self, line: WarningLine, language: str) -> WarningLine:
-        for tag, headline, _description, _instruction in self.words[line.warning_id]:
+        texts = tuple(self.words[line.warning_id])
+        for tag, headline, _description, _instruction in texts:
             if tag.startswith(language) and line.headline.startswith("日本"):
-                return msgspec.structs.replace(line, headline=headline)
-        return line
-
-    def texts(self, who: Who, warning_id: str) -> Sequence[tuple[str, str, str, str]]:
-        return self.words[warning_id]
-
-    def contact(self, who: Who, warning_id: str) -> tuple[str, str, str]:
-        return ("12308", "+81 3 3403 3388", "110")
+                return msgspec.structs.replace(line, headline=headline, texts=texts)
+        return msgspec.structs.replace(line, texts=texts)
 
     def tree(self, who: Who, warning_id: str, language: str, since: int = 0) -> Sequence[TreeLine]:
         self.tree_reads += 1
@@ -180,7 +183,8 @@ class Memory:
         return Help(lines=shown, cases=len(cases), unread=len(unread))
 
     def preview(self, who: Who, warning_id: str) -> Preview:
-        if self.lines[warning_id].status != "draft":
+        line = self.lines[warning_id]
+        if line.status != "draft":
             raise Refused("warning.not_a_draft", "A preview is of a draft.")
         node = NodeCount(
             node_id="n", name_zh="大阪", name_en="Osaka", country="JP", staff=2, people=40, without_channel=1
@@ -191,8 +195,8 @@ class Memory:
         )  # fmt: skip
         some = Some(count=3, person_ids=["p"])
         return Preview(
-            warning_id=warning_id, version=1, as_of=self.at, level="red", lane="extreme", drill=False, sandboxed=False,
-            correction=False, phases=[phase],
+            warning_id=warning_id, version=line.version, as_of=self.at, level="red", lane="extreme", drill=False,
+            sandboxed=False, correction=False, phases=[phase],
             difference=Difference(
                 updates="w-0", newly=some, stays=some, no_longer=some,
                 texts={"zh": {"headline": [("-", "旧"), ("+", "新")]}},
@@ -201,7 +205,7 @@ class Memory:
                 TextMessage(language="zh", circle="people", encoding="UCS-2", characters=90, segments=2, messages=42)
             ],
             cost=Cost(currency="CNY", total=Decimal("4.2"), unknown=2, charges=[]),
-            samples=[Sample(channel="sms", language="zh", circle="people", subject="", text="红色预警")],
+            samples=[Sample(channel="sms", language="zh", circle="people", subject="", text=line.headline)],
         )  # fmt: skip
 
     def position(self) -> int:
@@ -229,9 +233,17 @@ class Memory:
         return "w-cap"
 
     async def release(
-        self, who: Who, warning_id: str, *, break_glass: bool, reason: str, real_channels: bool = False
+        self,
+        who: Who,
+        warning_id: str,
+        *,
+        version: int,
+        break_glass: bool,
+        reason: str,
+        real_channels: bool = False,
     ) -> None:
         self.calls.append(("release", who.person_id, warning_id, break_glass, reason))
+        expect(self.lines[warning_id].version, version)
         if not break_glass and self.lines[warning_id].drafted_by == who.label:
             raise Refused(
                 "warning.second_person",
@@ -240,15 +252,19 @@ class Memory:
             )
         await self.stand(warning_id, status="released", released_by=who.label)
 
-    async def cancel(self, who: Who, warning_id: str, *, reason: str) -> None:
+    async def cancel(self, who: Who, warning_id: str, *, version: int, reason: str) -> None:
         self.calls.append(("cancel", who.person_id, warning_id, reason))
+        expect(self.lines[warning_id].version, version)
         if not reason:
             raise Refused("warning.reason_missing", "A cancellation needs a reason.", "Say why it is withdrawn.")
         await self.stand(warning_id, status="cancelled")
 
     async def stand(self, warning_id: str, **values: object) -> None:
         self.at += 1
-        self.lines[warning_id] = msgspec.structs.replace(self.lines[warning_id], **values, position=self.at)
+        line = self.lines[warning_id]
+        self.lines[warning_id] = msgspec.structs.replace(
+            line, **{"version": line.version + 1, "position": self.at, **values}
+        )
         await self.moved()
 
 

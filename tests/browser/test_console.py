@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
@@ -244,6 +245,35 @@ async def test_others_see_a_release_without_reloading(watched: Watched, url: str
     await expect(page.locator("#map [data-dot]")).to_have_count(len(memory.nodes))
     await expect(page.locator("#release")).to_have_count(0)
     await expect(page.locator("#tree-empty")).to_be_hidden()
+
+
+async def test_a_draft_that_is_revised_meanwhile_shows_its_new_words_before_it_is_released(
+    watched: Watched, url: str, memory: Memory
+) -> None:
+    page = watched.page
+    await page.goto(f"{url}/console/warnings/w-draft")
+    await live(page)
+    await expect(page.locator("#preview .preview-sample")).to_have_text(memory.lines["w-draft"].headline)
+    await memory.revise("w-draft", "新的标题")
+    await expect(page.locator("#said summary").first).to_contain_text("新的标题")
+    await expect(page.locator("#preview .preview-sample")).to_have_text("新的标题")
+    await expect(page.locator("#preview")).to_have_count(1)
+    await page.locator("#release").click()
+    await expect(page.locator("#status .status")).to_have_text("生效中")
+    await expect(page.locator("#preview")).to_have_count(0)
+
+
+async def test_words_that_the_page_does_not_show_are_not_released(watched: Watched, url: str, memory: Memory) -> None:
+    page = watched.page
+    await page.goto(f"{url}/console/warnings/w-draft")
+    await live(page)
+    line = memory.lines["w-draft"]
+    memory.lines["w-draft"] = msgspec.structs.replace(line, version=2)  # the page has not heard of it yet
+    await page.locator("#release").click()
+    await expect(page.locator("#problem-release strong")).to_have_text("您看到的是第 1 版，现已是第 2 版。")
+    assert memory.lines["w-draft"].status == "draft"
+    assert [fault for fault in watched.faults if "412" not in fault] == []
+    watched.faults.clear()  # the browser itself notes the 412
 
 
 @pytest.mark.parametrize("lang", ["zh", "en"])

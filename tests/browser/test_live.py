@@ -170,6 +170,39 @@ async def test_what_a_view_ran_ahead_with_is_said_again(memory: Memory, monkeypa
     assert "case-meanwhile" in reader.text
 
 
+async def test_words_that_are_revised_come_with_their_version_and_a_new_preview(memory: Memory) -> None:
+    memory.add_warning("w-draft", "draft")
+    start = memory.at
+    async with running(memory) as (url, hub, client):
+        watching = Reader(url, since=start, warning_id="w-draft")
+        reading = asyncio.create_task(watching.read(client, 1))
+        await until(lambda: hub.open == 1)
+        await memory.revise("w-draft", "新的标题")
+        await reading
+        late = Reader(url, since=start, warning_id="w-draft")
+        await late.read(client, 1)
+    for reader in (watching, late):
+        forms = reader.text.count("<form")
+        assert (forms, reader.text.count('name="version" value="2"')) == (3, 3)
+        said = reader.text.partition('<div id="said" hx-swap-oob="true">')[2].partition('id="contact-title"')[0]
+        assert ("新的标题" in said, "已修订 1 次" in said) == (True, True)
+        preview = reader.text.partition('<div id="preview-slot"')[2].partition(">")[0]
+        assert 'data-version="2" hx-get="/console/warnings/w-draft/preview?lang=zh" hx-trigger="load"' in preview
+
+
+async def test_what_leaves_words_and_forms_as_they_are_sends_neither(memory: Memory) -> None:
+    """Somebody may be typing a reason, or reading."""
+    async with running(memory) as (url, hub, client):
+        reader = Reader(url, since=memory.at)
+        reading = asyncio.create_task(reader.read(client, 1))
+        await until(lambda: hub.open == 1)
+        memory.ask_help("ruian", "case-1")
+        await memory.moved()
+        await reading
+    pieces = ("help", "status", "said", "actions", "preview-slot")
+    assert [name for name in pieces if f'id="{name}"' in reader.text] == ["help"]
+
+
 async def test_hostile_lines_stay_inside_their_event(memory: Memory) -> None:
     memory.names["ruian"] = ("a\r\n\r\nid: 5\revent: x\n\n<script>", "")
     async with running(memory) as (url, _hub, client):

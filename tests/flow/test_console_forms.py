@@ -212,6 +212,36 @@ async def test_a_draft_is_for_the_countries_that_its_form_names_and_for_no_other
             assert await countries_of(town, await browser.post(path, data={**form, "countries": ""})) == ()
 
 
+async def test_the_second_person_releases_and_cancels_only_what_they_read(town: Town) -> None:
+    warning_id = await town.draft(target={"nodes": ["milan"]})
+    path = f"/console/warnings/{warning_id}"
+    async with aclosing(await signed_in(town, "officer2")) as browser:
+        for act, left in (("release", "draft"), ("cancel", "released")):
+            read = (await browser.get(path)).text
+            seen = {"version": version_in(read), "reason": "误报"}
+            if act == "release":
+                words = town.body(target={"nodes": ["milan"]}, texts=[{"language": "zh-CN", "headline": "留在原地"}])
+                assert (await town.ask("officer1", "PUT", f"/v1/warnings/{warning_id}", json=words)).status_code == 200
+            else:
+                seen["version"] = "2"  # it is a draft on their page
+            stale = await browser.post(f"{path}/{act}", data=seen)
+            assert (stale.status_code, "version.stale" in stale.text) == (412, True)
+            assert (await town.get("officer1", f"/v1/warnings/{warning_id}")).json()["status"] == left
+            assert "留在原地" in stale.text
+            again = {**seen, "version": version_in(stale.text)}
+            assert (await browser.post(f"{path}/{act}", data=again)).status_code == 303
+            await town.quiet()
+    assert (await town.get("officer1", f"/v1/warnings/{warning_id}")).json()["status"] == "cancelled"
+    assert all("洪水将至" not in said for said in town.inbox("milan-head", Channel.SMS)[-2:])
+    town.read_all()
+
+
+def version_in(page: str) -> str:
+    """The version that the page's forms name."""
+    (version,) = set(re.findall(r'name="version" value="(\d+)"', page))
+    return str(version)
+
+
 async def test_what_others_draft_takes_no_place_in_the_list_of_a_station(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:

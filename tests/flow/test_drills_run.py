@@ -128,8 +128,9 @@ async def test_the_console_drafts_and_releases_drills(town: Town) -> None:
         page = (await browser.get(path)).text
         assert 'id="release-real"' in page
         assert 'id="break-glass"' not in page
-        why = await browser.post(f"{path}/release", data={"real_channels": "yes", "reason": " "}, headers=OURS)
+        seen = {"version": "1"}
+        why = await browser.post(f"{path}/release", data={**seen, "real_channels": "yes", "reason": " "}, headers=OURS)
         assert (why.status_code, "warning.reason_missing" in why.text) == (409, True)
-        assert (await browser.post(f"{path}/release", headers=OURS)).status_code == 303
+        assert (await browser.post(f"{path}/release", data=seen, headers=OURS)).status_code == 303
         await town.quiet()
         assert "外部无人收到" in (await browser.get(path)).text

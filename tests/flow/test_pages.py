@@ -22,6 +22,7 @@ from tests.browser.fakes import DUTY, Memory, application
 
 PAGES = Path(render.__file__).parent
 OURS = {"Sec-Fetch-Site": "same-origin"}
+SEEN = {"version": "1"}  # what the forms of a page name: the warning as its reader saw it
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 DRAFT = {
     "level": "red", "event": "地震", "headline_zh": "标题", "description_zh": "情况", "instruction_zh": "建议",
@@ -151,8 +152,8 @@ async def test_the_tree_says_how_many_acknowledged_and_why_a_station_was_bypasse
     ("path", "data"),
     [
         ("/console/warnings", DRAFT),
-        ("/console/warnings/w-draft/release", {}),
-        ("/console/warnings/w-1/cancel", {"reason": "误报"}),
+        ("/console/warnings/w-draft/release", SEEN),
+        ("/console/warnings/w-1/cancel", {**SEEN, "reason": "误报"}),
     ],
 )
 async def test_a_form_counts_only_from_our_own_pages(
@@ -188,17 +189,66 @@ async def test_a_bad_draft_comes_back_as_it_was_typed_with_what_is_wrong(client:
 async def test_refusals_are_shown_where_they_were_asked_for(memory: Memory) -> None:
     author = msgspec.structs.replace(DUTY, label="林岚")
     async with client_of(memory, who=author) as client:
-        alone = await client.post("/console/warnings/w-draft/release", headers=OURS)
-        glass = await client.post(
-            "/console/warnings/w-draft/release", data={"break_glass": "yes", "reason": "深夜，无第二人"}, headers=OURS
-        )
-        short = await client.post("/console/warnings/w-1/cancel", data={"reason": " "}, headers=OURS)
+        alone = await client.post("/console/warnings/w-draft/release", data=SEEN, headers=OURS)
+        broken = {**SEEN, "break_glass": "yes", "reason": "深夜，无第二人"}
+        glass = await client.post("/console/warnings/w-draft/release", data=broken, headers=OURS)
+        short = await client.post("/console/warnings/w-1/cancel", data={**SEEN, "reason": " "}, headers=OURS)
     assert alone.status_code == 409
     assert "预警须由起草人以外的人签发。" in alone.text.partition('id="problem-release"')[2].partition("</form>")[0]
     assert glass.status_code == 303
     assert memory.calls[1] == ("release", DUTY.person_id, "w-draft", True, "深夜，无第二人")
     assert short.status_code == 409
     assert re.search(r'<details class="act" open>\s*<summary id="cancel-open">', short.text)
+
+
+async def test_every_form_on_a_warning_names_the_version_that_its_page_shows(
+    memory: Memory, client: httpx.AsyncClient
+) -> None:
+    memory.add_warning("w-drill", "draft", drill=True)
+    for warning_id, forms in (("w-draft", 3), ("w-drill", 3), ("w-1", 1)):
+        for version in (1, 2):
+            actions = (await client.get(f"/console/warnings/{warning_id}")).text.partition('id="actions"')[2]
+            assert actions.count("<form") == forms
+            assert actions.count(f'<input type="hidden" name="version" value="{version}">') == forms
+            await memory.stand(warning_id)
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "slot"),
+    [
+        ("/console/warnings/w-draft/release", {}, "release"),
+        ("/console/warnings/w-draft/release", {"break_glass": "yes", "reason": "急"}, "glass"),
+        ("/console/warnings/w-1/cancel", {"reason": "误报"}, "cancel"),
+    ],
+)
+async def test_what_was_changed_since_it_was_read_is_to_be_read_again(
+    memory: Memory, client: httpx.AsyncClient, path: str, data: dict[str, str], slot: str
+) -> None:
+    for warning_id in ("w-draft", "w-1"):
+        await memory.stand(warning_id)
+    said = {"zh": "您看到的是第 1 版，现已是第 2 版。", "en": "You saw version 1; it is at 2 now."}
+    todo = {"zh": "请重新阅读后再决定。", "en": "Read it again, then decide."}
+    for language in ("zh", "en"):
+        page = await client.post(f"{path}?lang={language}", data={**SEEN, **data}, headers=OURS)
+        problem = page.text.partition(f'id="problem-{slot}"')[2].partition("</form>")[0]
+        assert (page.status_code, said[language] in problem, todo[language] in problem) == (412, True, True)
+        assert 'name="version" value="2"' in page.text  # it is what this page shows
+        fragment = await client.post(
+            f"{path}?lang={language}", data={**SEEN, **data}, headers={**OURS, "HX-Request": "true"}
+        )
+        assert (fragment.status_code, said[language] in fragment.text, "<html" in fragment.text) == (412, True, False)
+    assert [line.status for line in memory.lines.values()] == ["released", "draft"]
+    assert (await client.post(path, data={"version": "2", **data}, headers=OURS)).status_code == 303
+
+
+@pytest.mark.parametrize("version", [{}, {"version": ""}, {"version": "x"}, {"version": "-1"}, {"version": "9" * 19}])
+async def test_a_form_that_names_no_version_does_nothing(
+    memory: Memory, client: httpx.AsyncClient, version: dict[str, str]
+) -> None:
+    for path in ("/console/warnings/w-draft/release", "/console/warnings/w-1/cancel"):
+        refused = await client.post(path, data={**version, "reason": "急"}, headers=OURS)
+        assert (refused.status_code, "page.form" in refused.text) == (422, True)
+    assert memory.calls == []
 
 
 @pytest.mark.parametrize(
@@ -230,9 +280,9 @@ async def test_a_page_that_a_post_answered_with_is_read_in_the_other_language_to
     [
         ("warning.draft", "/console/warnings", DRAFT),
         ("warning.draft", "/console/cap", {}),
-        ("warning.release", "/console/warnings/w-draft/release", {}),
-        ("warning.break_glass", "/console/warnings/w-draft/release", {"break_glass": "yes", "reason": "急"}),
-        ("warning.cancel", "/console/warnings/w-1/cancel", {"reason": "误报"}),
+        ("warning.release", "/console/warnings/w-draft/release", SEEN),
+        ("warning.break_glass", "/console/warnings/w-draft/release", {**SEEN, "break_glass": "yes", "reason": "急"}),
+        ("warning.cancel", "/console/warnings/w-1/cancel", {**SEEN, "reason": "误报"}),
     ],
 )
 async def test_what_one_may_not_do_never_reaches_the_desk(
