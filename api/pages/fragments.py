@@ -6,7 +6,7 @@ position gets what it has not seen and nothing twice. Fragments are state: apply
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -93,7 +93,7 @@ def step(before: View, after: View) -> str | None:
     changed = [line for node_id, line in after.lines.items() if before.lines.get(node_id) != line]
     grown = any(line.node_id not in before.lines for line in changed)
     # After a torn view a browser may have joined whose page lacks what the view's pieces ran ahead with: say it again.
-    again = {"help", "summary"} if before.torn else set()
+    again = _pieces_since(after, before.position) if before.torn else ()
     pieces = [html for name, html in after.pieces.items() if before.pieces[name] != html or name in again]
     return _frame(after, changed, pieces, whole=grown) if changed or pieces else None
 
@@ -101,9 +101,13 @@ def step(before: View, after: View) -> str | None:
 def catch_up(view: View, since: int) -> str:
     """What takes a browser that saw everything up to `since` to `view`."""
     changed = [line for line in view.lines.values() if line.position > since]
-    # Where the warning did not change, the forms are left alone: somebody may be typing a reason.
-    names = view.pieces if view.warning.position > since else ("help", "summary")
-    return _frame(view, changed, [view.pieces[name] for name in names], whole=since <= 0)
+    return _frame(view, changed, [view.pieces[name] for name in _pieces_since(view, since)], whole=since <= 0)
+
+
+def _pieces_since(view: View, since: int) -> Collection[str]:
+    """Which pieces may show what is not on a page made at `since`. Where the warning did not change, its forms are left
+    alone: somebody may be typing a reason."""
+    return view.pieces if view.warning.position > since else ("help", "summary")
 
 
 def _frame(view: View, changed: Sequence[TreeLine], pieces: Sequence[str], *, whole: bool) -> str:

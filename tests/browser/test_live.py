@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from fastapi import FastAPI
 from starlette.requests import Request
@@ -168,6 +169,48 @@ async def test_what_a_view_ran_ahead_with_is_said_again(memory: Memory, monkeypa
         reader = Reader(url, since=start)
         await reader.read(client, 1)
     assert "case-meanwhile" in reader.text
+
+
+async def test_a_warning_that_ends_while_a_view_is_read_is_said_to_whoever_joins_then(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancellation lands between the channel's reading of the position and that of the warning: a page made at that
+    position shows it in force, with the buttons."""
+    start, tree = memory.at, memory.tree
+
+    def cancelled_meanwhile(*args: Any, **more: Any) -> Any:
+        monkeypatch.undo()
+        memory.at += 1
+        line = memory.lines["w-1"]
+        memory.lines["w-1"] = msgspec.structs.replace(line, status="cancelled", position=memory.at)
+        return tree(*args, **more)
+
+    monkeypatch.setattr(memory, "tree", cancelled_meanwhile)
+    async with running(memory) as (url, _hub, client):
+        reader = Reader(url, since=start)
+        await reader.read(client, 1)
+        assert reader.last == memory.at
+    assert "已撤销" in reader.text.partition('id="status"')[2]
+    assert 'id="actions"' in reader.text
+    assert "<form" not in reader.text
+
+
+async def test_forms_are_left_alone_where_a_view_ran_ahead_with_something_else(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = memory.tree
+
+    def help_meanwhile(*args: Any, **more: Any) -> Any:
+        monkeypatch.undo()
+        memory.ask_help("ruian", "case-meanwhile")
+        return tree(*args, **more)
+
+    start = memory.at
+    monkeypatch.setattr(memory, "tree", help_meanwhile)
+    async with running(memory) as (url, _hub, client):
+        reader = Reader(url, since=start)
+        await reader.read(client, 1)
+    assert ("case-meanwhile" in reader.text, 'id="actions"' in reader.text) == (True, False)
 
 
 async def test_words_that_are_revised_come_with_their_version_and_a_new_preview(memory: Memory) -> None:
