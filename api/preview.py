@@ -6,10 +6,10 @@ It asks the planner's own functions (api/told.py, domain/planning.py), so its nu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from fastapi import APIRouter
@@ -75,7 +75,7 @@ def preview(
     relay = at_relay(asked, release.nodes, warning.content.target, rule)
     (at_once, told_at_once), (on_relay, told_on_relay) = _all(release.pages), _all(relay.pages)
     plans = [_plan(told, warning, rule) for told in (told_at_once, told_on_relay)]
-    difference = _difference(asked, warning, [*told_at_once, *told_on_relay])
+    difference = _difference(asked, warning, [*told_at_once, *told_on_relay], pack)
     shards = [*plans[0], *plans[1]]
     said = _rendered(warning, shards, rule, now, links)
     return Preview(
@@ -152,20 +152,28 @@ def _phase(
     )
 
 
-def _difference(asked: Asked, warning: WarningState, told: Sequence[Told]) -> Difference | None:
+def _difference(asked: Asked, warning: WarningState, told: Sequence[Told], pack: RulePack) -> Difference | None:
     with asked.views.reading() as db:
         before = asked.views.warnings.state(db, warning.updates) if warning.updates else None
         if before is None:
             return None
         had = {t.person_id for t in holders(asked.views, db, before.warning_id)}
+        relays = asked.views.tree.rows(db, before.warning_id)
+    direct = pack.levels[before.content.level].direct
     over = {t.person_id for t in left_out(asked, before.warning_id, warning)}
     return Difference(
         updates=before.warning_id,
         newly=_some({t.person_id for t in told} - had),
         stays=_some(had - over),
         no_longer=_some(over),
+        left_silent=sorted(n for n, row in relays.items() if not _settled(row, direct)) if warning.correction else [],
         texts=differences.texts(before.content.texts, warning.content.texts),
     )
+
+
+def _settled(relay: Mapping[str, Any], direct: bool) -> bool:
+    """Whether a node has done its part: it acknowledged, and its people were told."""
+    return relay["acknowledged_at"] is not None and (direct or relay["relayed_at"] is not None)
 
 
 def _some(people: set[str]) -> Some:

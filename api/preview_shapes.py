@@ -48,12 +48,17 @@ class Some(BaseModel):
 class Difference(BaseModel):
     """Against those whom the last issue reached. `texts`: by language and field, the pieces of the way from the old
     words to the new: `=` kept, `-` gone, `+` new.
+
+    `left_silent` are the nodes that have yet to acknowledge the last issue or, where that is theirs to do, to relay it:
+    a correction ends their part, so that nobody chases them and the people whom they would have told hear nothing. An
+    ordinary update goes through them anew, and leaves none.
     """
 
     updates: str
     newly: Some
     stays: Some
     no_longer: Some
+    left_silent: list[str]
     texts: dict[str, dict[str, list[tuple[str, str]]]]
 
 

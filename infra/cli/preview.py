@@ -26,6 +26,9 @@ def _lines(p: Preview) -> Iterable[str]:
         yield ""
         yield f"与上次发布相比 since the last issue ({d.updates})"
         yield f"  新增 newly {d.newly.count}  仍在 stays {d.stays.count}  不再涉及 no longer {d.no_longer.count}"
+        if d.left_silent:
+            left = f"{len(d.left_silent)}: {', '.join(d.left_silent)}"
+            yield f"  更正后不再催办、也不再转发 a correction ends the part of {left}"
         for language, fields in d.texts.items():
             for field, pieces in fields.items():
                 yield f"  {language} {field}: {''.join(MARKS[what].format(said) for what, said in pieces)}"

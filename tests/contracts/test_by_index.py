@@ -18,6 +18,12 @@ ASKED: dict[str, Callable[[Views, Connection, str], Any]] = {
     "warnings.page, further": lambda v, db, _: v.warnings.page(db, before=9, limit=50),
     "deliveries.page": lambda v, db, warning_id: v.deliveries.page(db, warning_id, after=("", -1), limit=2),
     "deliveries.counts": lambda v, db, warning_id: v.deliveries.counts(db, warning_id),
+    "deliveries.counts, of nodes": lambda v, db, warning_id: v.deliveries.counts(db, warning_id, ["milan"]),
+    "tree.figures": lambda v, db, warning_id: v.tree.figures(db, warning_id, ["milan"]),
+    "cases.of_warning": lambda v, db, warning_id: v.cases.of_warning(db, warning_id, ["milan"], 2),
+    "cases.count": lambda v, db, warning_id: v.cases.count(db, warning_id, ["milan"]),
+    "unclear.referred": lambda v, db, warning_id: v.unclear.referred(db, warning_id, ["milan"], 2),
+    "unclear.referred_count": lambda v, db, warning_id: v.unclear.referred_count(db, warning_id, ["milan"]),
     "backlog.silence": lambda v, db, _: backlog.silence(v, db),
     "plans.pending": lambda v, db, _: v.plans.pending(db),
 }

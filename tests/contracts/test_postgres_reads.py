@@ -50,6 +50,8 @@ READ: dict[str, Callable[[Connection], Any]] = {
     "known contact points": lambda db: ContactPoints().known(db, ASKED),
     "staff": lambda db: Directory().audience_page(db, [f"n{n}" for n in range(NODES)], 10**6, roles=STAFF),
     "deliveries": lambda db: Deliveries().page(db, "w", after=("s4", 0), limit=100),
+    "what was sent to a node": lambda db: Deliveries().counts(db, "w", ["n4"]),
+    "the figures of a node": lambda db: Tree().figures(db, "w", ["n4"]),
     "the last warning of somebody": lambda db: Deliveries().latest_warning_of(db, ASKED[0], Channel.SMS),
 }
 

@@ -117,6 +117,27 @@ async def test_the_preview_of_a_correction_is_those_reached(tmp_path):
         assert all("更正" in s.text for s in said.samples if s.language == "zh" and s.channel == "sms")
 
 
+async def test_the_preview_of_a_correction_names_the_stations_whose_part_it_ends(tmp_path):
+    async with house(tmp_path) as h:
+        first = await h.told(Level.YELLOW, target="office")
+        words = content(Level.YELLOW, target="office", event="Flood, corrected")
+
+        async def left(*, correction):
+            drafted = await h.desk.draft(actor("officer1"), words, updates=first, correction=correction)
+            await h.stores.follower.reached(drafted.position)
+            return ask(h, drafted.id).difference.left_silent
+
+        with h.stores.views.reading() as db:
+            concerned = sorted(h.stores.views.tree.nodes(db, first))
+        assert "milan" in concerned
+        assert await left(correction=True) == concerned
+        assert await left(correction=False) == []
+        await h.desk.acknowledge(actor("milan-head"), first, "milan")
+        await h.desk.relay_on(actor("milan-head"), first, "milan")
+        await h.quiet()
+        assert await left(correction=True) == [node for node in concerned if node != "milan"]
+
+
 async def test_the_difference_names_who_is_new_who_stays_and_who_is_told_that_it_is_over(tmp_path):
     async with house(tmp_path) as h:
         first = await h.told(Level.RED, target="milan")
