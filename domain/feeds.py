@@ -250,8 +250,8 @@ def _judged(feed: Feed, item: Found, known: Known, first: bool, status: Status_)
         return taken(Verdict.RETURNED, item.warning_id)
     then = known.versions.get(item.fingerprint, "")
     stood = status(then) if then else None
-    if stood is not None and stood[0] is Status.RELEASED:
-        return taken(Verdict.RETURNED, then)
+    if stood is not None and (stood[0] is Status.RELEASED or (stood[0] is Status.DRAFT and then != latest)):
+        return taken(Verdict.RETURNED, then)  # and what was drafted since is withdrawn, where nobody touched it
     if untouched and not item.warning_id:
         return taken(Verdict.REVISED, latest)
     if stood is not None and stood[0] is Status.DRAFT:
@@ -286,7 +286,8 @@ def evolve(state: FeedState | None, event: Event) -> FeedState | None:
             known = dict(state.items)
             for item in items:
                 was = known.get(item.key, Known("", {}))
-                versions = {k: v for k, v in was.versions.items() if k != item.fingerprint}
+                revised = item.warning_id if item.verdict is Verdict.REVISED else None  # it says no more what it said
+                versions = {k: v for k, v in was.versions.items() if k != item.fingerprint and v != revised}
                 versions[item.fingerprint] = item.warning_id
                 kept = dict(list(versions.items())[-REMEMBERED:])
                 made = item.verdict in (Verdict.DRAFTED, Verdict.UPDATE)

@@ -172,6 +172,24 @@ def test_an_item_named_twice_counts_once():
     assert len(source.read(("it", "a"), ("it", "b"))) == 1
 
 
+def test_words_that_a_person_works_on_are_not_drafted_a_second_time():
+    source = Source()
+    ((_, first),) = source.read(("a", "1"))
+    source.set(first, Status.DRAFT, touched=True)
+    ((_, second),) = source.read(("a", "2"))
+    assert source.read(("a", "1")) == [(Verdict.RETURNED, first)]
+    assert source.warnings[second][0] is Status.CANCELLED
+
+
+def test_words_that_were_revised_before_they_went_out_are_news_when_the_feed_says_them_again():
+    source = Source()
+    ((_, first),) = source.read(("a", "1"))
+    assert source.read(("a", "2")) == [(Verdict.REVISED, first)]
+    source.set(first, Status.RELEASED)
+    ((verdict, again),) = source.read(("a", "1"))
+    assert (verdict, source.said[again]) == (Verdict.UPDATE, "1")
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("read"), st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("123")), max_size=3)),
