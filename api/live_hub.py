@@ -49,6 +49,7 @@ MOST_MISSED = 1000  # warnings that a reader who comes back is given, the latest
 DRAFTS = 100  # drafts that are remembered until they are released
 BACKOFF_S = 0.1  # before the log is read again after a fault, each time twice as long
 LONGEST_BACKOFF_S = 5.0  # beyond it the readers are ended: another process may do better
+SHOWN_S = 10.0  # how long somebody who enters waits for views that are behind
 NEEDED = frozenset({Action.RELAY_READ, Action.WARNING_READ})
 ALIVE = b": alive\n\n"
 
@@ -81,25 +82,39 @@ class Hub:
         """A reader from here on, and what it missed. Raises NotSignedIn, NotPermitted, Unreachable. To be followed by
         `leave`."""
         self._users += 1
-        async with self._starting:
-            if not self._closed and not self._running:
-                await self._start()
+        if not self._closed and not self._running:
+            await self._start()
         while True:
             position = self.position
-            await self._s.progress.reached(position)
+            await self._shown(position)
             reader = await asyncio.to_thread(self._admitted, request)
             if self._rights_at <= position:  # or else a right was withdrawn that the views did not know of
                 break
         self.readers.setdefault(reader.tops, set()).add(reader)  # before any await: no step falls in between
-        here = reader.after = self.position
+        reader.after = self.position
         if not self._running:  # closed, or failed meanwhile: it comes back
             reader.end()
+        try:
+            return reader, await self._before(reader, since)
+        except BaseException:  # nobody will say `leave` of a reader that was not handed out
+            self._drop([reader])
+            raise
+
+    async def _before(self, reader: Reader, since: int | None) -> bytes:
+        """What a reader that comes back from `since` missed. Raises Unreachable."""
+        here = reader.after
         if since is not None and since > here and since > await self._s.log.last_position():
             since = 0  # a position that the log never had: another log, or one restored
         if since is None or since >= self._changed_at:
-            return reader, b""
-        await self._s.progress.reached(here)
-        return reader, await asyncio.to_thread(self._missed, reader.tops, since, here)
+            return b""
+        await self._shown(here)
+        return await asyncio.to_thread(self._missed, self._sees(reader.tops), since, here)
+
+    async def _shown(self, position: int) -> None:
+        """Returns once the views stand there. Raises Unreachable where they do not in time: they would admit somebody
+        whose right was withdrawn, and leave out warnings that are never given again."""
+        if not await self._s.progress.reached(position, SHOWN_S):
+            raise Unreachable("stream.behind", "The views are behind the log.", "Come back in a moment.")
 
     def leave(self, reader: Reader | None) -> None:
         if reader is not None:
@@ -153,17 +168,20 @@ class Hub:
 
     async def _start(self) -> None:
         """From the log's end on. Who is there still has not been told all before it, and comes back for that."""
-        s = self._s
-        await ended(self._tasks)
-        self._drop(self._everybody)
-        self.position = await s.log.last_position()
-        await s.progress.reached(self.position)
-        await asyncio.to_thread(self._read_views)
-        self._drafts = {}
-        self._tasks = [
-            asyncio.create_task(self._run(), name="live stream"),
-            asyncio.create_task(self._beat(), name="live heartbeat"),
-        ]
+        end = await self._s.log.last_position()
+        await self._shown(end)  # not one after the other: all who come wait at the same time
+        async with self._starting:
+            if self._closed or self._running or end < self.position:  # others began meanwhile
+                return
+            await ended(self._tasks)
+            self._drop(self._everybody)
+            self.position = end
+            await asyncio.to_thread(self._read_views)
+            self._drafts = {}
+            self._tasks = [
+                asyncio.create_task(self._run(), name="live stream"),
+                asyncio.create_task(self._beat(), name="live heartbeat"),
+            ]
 
     def _read_views(self) -> None:
         with self._s.views.reading() as db:
@@ -209,9 +227,9 @@ class Hub:
                 self._rights(recorded.position, grant_id)
             case TokenEnded(digest=digest):
                 self._rights(recorded.position, digest)
-            case NodeRegistered():
-                await self._s.progress.reached(recorded.position)
-                await asyncio.to_thread(self._read_views)
+            case NodeRegistered(node=node):  # not as the views have it: who listens does not wait for them
+                self._hierarchy = Hierarchy([*self._hierarchy.nodes.values(), node])
+                self._seen = {}
 
     def _rights(self, position: int, what: str) -> None:
         """Ends the streams that rest on this; who still may comes back."""
@@ -256,12 +274,12 @@ class Hub:
             self._seen[tops] = seen
         return seen
 
-    def _missed(self, tops: frozenset[str], since: int, until: int) -> bytes:
+    def _missed(self, sees: frozenset[str], since: int, until: int) -> bytes:
         """Every warning that changed last between two positions, as it stands; from position 0 all that are in force.
 
         What changed again after `until` comes by itself.
         """
-        hierarchy, sees = self._hierarchy, self._sees(tops)
+        hierarchy = self._hierarchy
         table = self._s.views.warnings.warnings
         query = select(table).where(
             table.c.position > since, table.c.position <= until, table.c.released_at.is_not(None)

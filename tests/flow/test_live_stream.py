@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from problems import denied, problem
 from setting import SHARED, Errors
 from town import Town
-from townsfolk import SETUP
+from townsfolk import SETUP, TREE
 
 from api import live, live_hub, live_reader
+from api.commands import Actor
 from api.live_hub import BACKLOG, Hub
 from api.live_reader import BEHIND, Reader
 from domain.errors import Unreachable
@@ -392,4 +394,111 @@ async def test_who_comes_in_just_as_the_following_fails_comes_back(town: Town, m
     async with listening(town, "milan-head") as ear:
         warning_id = await town.release()
         assert (await ear.next() or pytest.fail("ended"))[2]["warning_id"] == warning_id
+    await over(town)
+
+
+# Views that are behind the log ---------------------------------------------------------------------------------------
+
+OFFICER = Actor(person_id="officer2", correlation_id="meanwhile")
+
+
+@contextmanager
+def behind(town: Town, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is folded meanwhile, since somebody else writes to the views; who enters waits for them but shortly."""
+    monkeypatch.setattr(live_hub, "SHOWN_S", 0.1)
+    with town.stores.views._changing():
+        yield
+
+
+async def test_who_comes_while_the_views_are_behind_is_told_so_and_misses_nothing_afterwards(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await town.get("milan-head", "/v1/warnings")
+    draft = await town.draft()
+    await town.quiet()
+    back = {"Last-Event-ID": str(town.stores.log.last_position_now())}
+    with behind(town, monkeypatch):
+        await town.stores.desk.release(OFFICER, draft)
+        for headers in (back, {}):
+            problem(await town.get("milan-head", "/v1/live", headers=headers), 503, "stream.behind")
+    assert (hub(town)._users, hub(town).readers) == (0, {})
+    async with listening(town, "milan-head", **back) as ear:
+        assert (await ear.next() or pytest.fail("ended"))[2]["warning_id"] == draft
+    await over(town)
+
+
+async def test_all_who_come_while_the_views_are_behind_wait_at_the_same_time(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await town.get("milan-head", "/v1/warnings")
+    draft = await town.draft()
+    await town.quiet()
+    with behind(town, monkeypatch):
+        monkeypatch.setattr(live_hub, "SHOWN_S", 1.0)
+        await town.stores.desk.release(OFFICER, draft)
+        async with asyncio.timeout(5):
+            answers = await asyncio.gather(*[town.get("milan-head", "/v1/live") for _ in range(10)])
+    for answer in answers:
+        problem(answer, 503, "stream.behind")
+    await over(town)
+
+
+async def test_who_comes_back_to_streams_that_go_on_while_the_views_are_behind_leaves_no_reader_there(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await town.get("milan-head", "/v1/warnings")
+    drafts = [await town.draft(), await town.draft()]
+    await town.quiet()
+    back = {"Last-Event-ID": str(town.stores.log.last_position_now())}
+    loop, admitted, stack = asyncio.get_running_loop(), hub(town)._admitted, ExitStack()
+
+    async def go_on() -> None:
+        stack.enter_context(behind(town, monkeypatch))
+        await town.stores.desk.release(OFFICER, drafts[1])
+        assert (await rome.next() or pytest.fail("ended"))[2]["warning_id"] == drafts[1]
+
+    def meanwhile(request: Any) -> Reader:
+        asyncio.run_coroutine_threadsafe(go_on(), loop).result()
+        return admitted(request)
+
+    async with listening(town, "rome-head") as rome:
+        await town.post("officer2", f"/v1/warnings/{drafts[0]}/release")
+        assert (await rome.next() or pytest.fail("ended"))[2]["warning_id"] == drafts[0]
+        with stack, monkeypatch.context() as growing:
+            growing.setattr(hub(town), "_admitted", meanwhile)
+            problem(await town.get("milan-head", "/v1/live", headers=back), 503, "stream.behind")
+            assert hub(town).readers.keys() == {frozenset({"rome"})}
+        async with listening(town, "milan-head", **back) as milan:
+            said = [await milan.next() or pytest.fail("ended") for _ in drafts]
+            assert [data["warning_id"] for _, _, data in said] == drafts
+    await over(town)
+
+
+async def test_a_right_that_was_withdrawn_while_the_views_are_behind_lets_nobody_in(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = await town.stores.registry.give_grant(
+        SETUP, person_id="rome-deputy", role=GrantRole.STATION_HEAD, node_id="rome", bootstrap=True
+    )
+    await town.stores.follower.reached(given.position)
+    await town.get("rome-deputy", "/v1/warnings")
+    async with listening(town, "milan-head"):
+        with behind(town, monkeypatch):
+            await town.stores.registry.revoke_grant(SETUP, given.id, reason="left")
+            await town.until(lambda: hub(town)._rights_at == town.stores.log.last_position_now())
+            problem(await town.get("rome-deputy", "/v1/live"), 503, "stream.behind")
+    await town.quiet()
+    assert denied(await town.get("rome-deputy", "/v1/live"))
+
+
+async def test_open_streams_go_on_while_the_views_are_behind_and_know_of_a_station_registered_meanwhile(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft = await town.draft(target={"nodes": ["office"], "countries": ["ES", "PT"]})
+    lisbon = msgspec.structs.replace(TREE[3], node_id="lisbon", country="PT")
+    async with listening(town, "county1") as north:
+        with behind(town, monkeypatch):
+            await town.stores.registry.register_nodes([lisbon], SETUP)
+            await town.stores.desk.release(OFFICER, draft)
+            assert (await north.next() or pytest.fail("ended"))[2]["warning_id"] == draft
     await over(town)
