@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse
 from api.auth import COOKIE, S
 from api.pages import answer as pages
 from api.pages import guard
-from api.pages.reach import WAS_A_TEST
+from api.pages.i18n import ANSWER_LANGUAGES
 from api.services import Services
 from domain import answers
 from domain.answers import Answer
@@ -47,15 +47,25 @@ async def press(token: str, request: Request, s: S) -> Response:
         done = await s.desk.answer(warning_id=warning_id, person_id=person_id, answer=Answer(str(said)), channel="link")
         await s.progress.reached(done.position)
     except FenghuoError as error:
-        return guard.refusal(request, error)
-    return RedirectResponse(f"/a/{token}", 303)
+        return _refused(request, error)
+    return RedirectResponse(_at(token, request), 303)
+
+
+def _at(token: str, request: Request) -> str:
+    """The recipient's page, in the language that they chose on it."""
+    chosen = request.query_params.get("lang")
+    return f"/a/{token}?lang={chosen}" if chosen in ANSWER_LANGUAGES else f"/a/{token}"
+
+
+def _refused(request: Request, error: FenghuoError) -> Response:
+    return pages.respond(pages.refusal_page(pages.language_of(request), error), guard.status_of(error))
 
 
 async def _delivery(s: Services, shard_id: str, index: int) -> tuple[str, str]:
     """(warning, person) of a link. Raises NotFound where there is nothing to answer: a test message has a link too."""
     warning_id, person_id = await s.desk.delivery(shard_id, index)
     if not await asyncio.to_thread(_is_warning, s, warning_id):
-        raise NotFound("delivery.test", *WAS_A_TEST)
+        raise NotFound("delivery.test", *pages.WAS_A_TEST)
     return warning_id, person_id
 
 
@@ -68,10 +78,10 @@ async def _page(token: str, request: Request, s: Services) -> Response:
     try:
         shard_id, index = s.links.read(token)
         warning_id, person_id = await _delivery(s, shard_id, index)
+        answered, _ = await s.log.load(answer_stream(warning_id, person_id), answers.evolve)
+        body = await asyncio.to_thread(_render, request, s, token, warning_id, person_id, answered)
     except FenghuoError as error:
-        return guard.refusal(request, error)
-    answered, _ = await s.log.load(answer_stream(warning_id, person_id), answers.evolve)
-    body = await asyncio.to_thread(_render, request, s, token, warning_id, person_id, answered)
+        return _refused(request, error)
     return pages.respond(body)
 
 
@@ -84,8 +94,8 @@ def _render(
     assert state is not None  # the shard names it
     content = state.content
     wish = person.language if person else "zh"
-    language = pages.language_of(request, (wish,))
     text = text_for(content.texts, request.query_params.get("lang") or wish)
+    language = pages.language_of(request, (wish, text.language))
     return pages.answer_page(
         language,
         level=content.level.value,
@@ -96,7 +106,7 @@ def _render(
         hotline=content.contact.hotline,
         mission=content.contact.mission,
         police=content.contact.police,
-        post_to=f"/a/{token}",
+        post_to=_at(token, request),
         answered=answered.answer.value if answered and answered.answer is not Answer.UNCLEAR else None,
         ended=state.status in ENDED,
         drill=content.drill,

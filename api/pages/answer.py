@@ -19,7 +19,18 @@ ANSWERS: Final = ("safe", "help")  # the values of the form's field `answer`
 REFUSALS: Final = (  # what a link may be answered with, so that it is extracted for translation
     i18n.N_("This link was used, has expired or never existed."),
     i18n.N_("Ask for a new one."),
+    i18n.N_("This link is not one of ours."),
+    i18n.N_("Check that it is complete."),
+    i18n.N_("There is no such message."),
+    i18n.N_("There is no such person or warning."),
 )
+WAS_A_TEST: Final = (i18n.N_("This was a test message."), i18n.N_("No reply is needed."))
+"""What the link of a test message leads to."""
+DID_NOT_WORK: Final = (
+    i18n.N_("This did not work."),
+    i18n.N_("Try again in a few minutes. In immediate danger call the local police."),
+)
+"""What a recipient is told of any other error, whose own words are for those who run the program."""
 _DIALLED: Final = re.compile(r"\+?[0-9][0-9 ()./-]*[0-9]")
 
 
@@ -75,6 +86,15 @@ def answer_page(
         drill=drill,
         error=error,
         languages=i18n.ANSWER_LANGUAGES,
+    )
+
+
+def refusal_page(language: str, error: FenghuoError) -> str:
+    """Why a recipient's link leads to no warning, or why their answer was not taken."""
+    known = error.message in REFUSALS or error.message in WAS_A_TEST
+    message, remedy = (error.message, error.remedy) if known else DID_NOT_WORK
+    return render.page(
+        "refused.html", language, domain="answer", message=message, remedy=remedy, languages=i18n.ANSWER_LANGUAGES
     )
 
 

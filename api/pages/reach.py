@@ -18,8 +18,6 @@ from domain.errors import NotPermitted
 from domain.grants import Action
 from domain.reach import UNTESTED_DAYS
 
-WAS_A_TEST: Final = (N_("This was a test message."), N_("No reply is needed."))
-"""What the link of a test message leads to."""
 SHOWN: Final = 50  # ids of people listed at one node; the API gives all
 
 

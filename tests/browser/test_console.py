@@ -18,6 +18,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 
 from api.pages import answer
 from api.pages.live import Hub
+from domain.errors import NotFound
 from tests.browser.fakes import NOW, Memory, application, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
@@ -101,6 +102,11 @@ def public(app: FastAPI) -> None:
             answered=None if state == "open" else state, drill=state == "open",
         )  # fmt: skip
         return answer.respond(body)
+
+    @app.get("/gone")
+    async def gone(lang: str = "zh") -> Any:
+        wrong = NotFound("link.unknown", "This link is not one of ours.", "Check that it is complete.")
+        return answer.respond(answer.refusal_page(lang, wrong))
 
     @app.get("/login")
     async def login(lang: str = "zh") -> Any:
@@ -282,7 +288,7 @@ async def test_axe_finds_nothing_serious(watched: Watched, url: str, memory: Mem
     for number, node_id in enumerate(list(memory.nodes)[1:40]):
         memory.set(node_id, state=states[number % 6], told=5, late=number % 7 == 0, escalations=("deputy",))
     memory.ask_help(node_id, "case-1")
-    public_pages = ["/a/open", "/a/safe", "/a/help", "/login"]
+    public_pages = ["/a/open", "/a/safe", "/a/help", "/gone", "/login"]
     found = []
     for path in [
         "/console",
@@ -307,7 +313,15 @@ async def test_axe_finds_nothing_serious(watched: Watched, url: str, memory: Mem
 async def test_a_telephone_needs_no_sideways_scrolling(watched: Watched, url: str, memory: Memory, lang: str) -> None:
     await watched.page.set_viewport_size({"width": 360, "height": 740})
     memory.ask_help(list(memory.nodes)[-1], "case-" + "7" * 60)
-    for path in ("/console", "/console/warnings/w-1", "/console/warnings/w-draft", "/a/open", "/a/help", "/login"):
+    for path in (
+        "/console",
+        "/console/warnings/w-1",
+        "/console/warnings/w-draft",
+        "/a/open",
+        "/a/help",
+        "/gone",
+        "/login",
+    ):
         await watched.page.goto(f"{url}{path}?lang={lang}")
         await open_all(watched.page)
         assert await watched.page.evaluate("document.documentElement.scrollWidth") <= 360, path

@@ -14,9 +14,10 @@ from babel.messages.pofile import read_po
 
 import api
 import domain
+import notifiers
 from api.pages import answer, i18n, labels, problems, render
 from api.pages.model import Step
-from domain.errors import Refused
+from domain.errors import NotFound, Refused, Unreachable
 from projections.cases import STATUSES
 from tests.browser.fakes import DUTY, Memory, application
 
@@ -367,7 +368,7 @@ async def test_the_language_is_chosen(client: httpx.AsyncClient, path: str, head
 
 
 KEYWORDS = {"_": None, "N_": None, "gettext": None, "ngettext": (1, 2)}
-PUBLIC = {"templates/answer.html", "templates/login.html", "templates/public.html", "answer.py"}
+PUBLIC = {"answer.py", *(f"templates/{name}.html" for name in ("answer", "login", "public", "refused"))}
 
 
 def extracted() -> dict[str, set[str]]:
@@ -402,9 +403,10 @@ def test_every_word_is_translated_and_no_other(domain_: str, locale: str) -> Non
             assert set(re.findall(r"%\(\w+\)s", word)) == set(re.findall(r"%\(\w+\)s", first)), first
 
 
-def test_the_sentences_listed_for_translation_are_still_those_of_the_domain_and_the_desk() -> None:
-    files = [path for room in (domain, api) for path in Path(room.__path__[0]).glob("*.py")]
-    sources = "".join(path.read_text(encoding="utf-8") for path in files)
+def test_the_sentences_listed_for_translation_are_still_said_somewhere() -> None:
+    rooms = [Path(room.__path__[0]) for room in (domain, notifiers, api)]
+    lists = {Path(listing.__file__) for listing in (problems, answer)}
+    sources = "".join(f.read_text(encoding="utf-8") for room in rooms for f in room.rglob("*.py") if f not in lists)
     assert [sentence for sentence in (*problems.KNOWN, *answer.REFUSALS) if f'"{sentence}"' not in sources] == []
 
 
@@ -489,6 +491,28 @@ def test_an_answer_may_be_changed() -> None:
 def test_a_drill_says_so_and_an_ended_warning_too() -> None:
     assert "这是演练" in page_of("zh", drill=True)
     assert "本预警已失效" in page_of("zh", ended=True)
+
+
+@pytest.mark.parametrize(
+    ("language", "unknown", "complete", "again"),
+    [
+        ("zh", "此链接不是我们发出的。", "请确认链接是否完整。", "请过几分钟再试。"),
+        ("en", "This link is not one of ours.", "Check that it is complete.", "Try again in a few minutes."),
+        ("es", "Este enlace no es nuestro.", "Compruebe que esté completo.", "Vuelva a intentarlo en unos minutos."),
+        ("it", "Questo link non è nostro.", "Controlli che sia completo.", "Riprovi tra qualche minuto."),
+        ("fr", "Ce lien n&#39;est pas de nous.", "Vérifiez qu&#39;il est complet.", "Réessayez dans quelques minutes."),
+    ],
+)
+def test_a_recipient_is_told_in_their_language_what_is_wrong_and_nothing_of_the_program(
+    language: str, unknown: str, complete: str, again: str
+) -> None:
+    wrong = NotFound("link.unknown", "This link is not one of ours.", "Check that it is complete.")
+    page = answer.refusal_page(language, wrong)
+    assert f'<html lang="{i18n.tag(language)}">' in page
+    assert [said for said in (unknown, complete) if said not in page] == []
+    gone = answer.refusal_page(language, Unreachable("log.read_failed", "The log's database does not answer."))
+    assert again in gone
+    assert "database" not in gone
 
 
 def test_a_sign_in_link_asks_for_a_button() -> None:

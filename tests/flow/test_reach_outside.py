@@ -73,6 +73,8 @@ async def test_a_test_message_arrives_marked_and_answers_to_it_go_nowhere(the_to
         assert asked.status_code in (403, 404)
     shown = await the_town.http.get(link, headers={"Accept-Language": "zh"})
     assert (shown.status_code, "这是一条测试消息" in shown.text) == (404, True)
+    shown = await the_town.http.get(f"{link}?lang=it")
+    assert ("Non occorre rispondere." in shown.text, shown.headers["x-robots-tag"]) == (True, "noindex, nofollow")
     await the_town.device("milan-zh").reply("2")
     await the_town.quiet()
     assert the_town.recorded(AnswerReceived) == []
