@@ -2,119 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 import pytest
-import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
-from fastapi import FastAPI
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, expect
 
-from api.pages import answer
 from api.pages.live import Hub
-from domain.errors import NotFound
 from tests.browser.fakes import NOW, Memory, application, serving
+from tests.browser.watched import Watched, live, open_all, tab_to
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
-CHROMIUM = Path("/usr/bin/chromium")
-HAVE_CHROMIUM = CHROMIUM.exists()
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 AXE = {
     "resultTypes": ["violations"],
     "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
 }
-
-
-class Watched:
-    """A page, and everything about it that should not happen."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.faults: list[str] = []
-        page.on("console", lambda said: self.faults.append(said.text) if said.type in {"error", "warning"} else None)
-        page.on("pageerror", lambda error: self.faults.append(str(error)))
-        page.on("request", self._asked)
-
-    def _asked(self, request: Any) -> None:
-        url = urlsplit(request.url)
-        if url.scheme != "data" and url.hostname != "127.0.0.1":
-            self.faults.append(f"asked {request.url}")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    if not HAVE_CHROMIUM:
-        if os.environ.get("CI"):
-            pytest.fail(f"{CHROMIUM} is missing, and in CI nothing is skipped")
-        pytest.skip(f"{CHROMIUM} is missing")
-    async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield started
-        await started.close()
-
-
-@pytest.fixture
-def memory() -> Memory:
-    made = Memory()
-    made.fill()
-    made.add_warning()
-    made.add_warning("w-draft", "draft", drafted_by="林岚", level="orange")
-    return made
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def url(memory: Memory) -> AsyncIterator[str]:
-    hub = Hub(memory)
-    app = application(memory, hub=hub)
-    public(app)
-    async with serving(app, hub) as at:
-        yield at
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def watched(browser: Browser, url: str) -> AsyncIterator[Watched]:
-    page = await browser.new_page(viewport={"width": 1440, "height": 900}, locale="zh-CN")
-    made = Watched(page)
-    yield made
-    await page.close()
-    assert made.faults == []
-
-
-def public(app: FastAPI) -> None:
-    """The recipient's page, as the caller of answer.py wires it."""
-
-    @app.get("/a/{state}")
-    async def page(state: str, lang: str = "zh") -> Any:
-        body = answer.answer_page(
-            lang, level="red", headline="日本石川近海强震", description="海啸警报已发布。",
-            instruction="请立即前往高处。",
-            text_language="zh-CN", hotline="12308", mission="+81 3 3403 3388", police="110", post_to="/a/x",
-            answered=None if state == "open" else state, drill=state == "open",
-        )  # fmt: skip
-        return answer.respond(body)
-
-    @app.get("/gone")
-    async def gone(lang: str = "zh") -> Any:
-        wrong = NotFound("link.unknown", "This link is not one of ours.", "Check that it is complete.")
-        return answer.respond(answer.refusal_page(lang, wrong))
-
-    @app.get("/login")
-    async def login(lang: str = "zh") -> Any:
-        return answer.respond(answer.login_page(lang, post_to="/login"))
-
-
-async def live(page: Page) -> None:
-    await expect(page.locator("#live")).to_have_class("live on")
 
 
 async def test_it_loads_and_the_map_is_drawn(watched: Watched, url: str, memory: Memory) -> None:
@@ -325,17 +229,3 @@ async def test_a_telephone_needs_no_sideways_scrolling(watched: Watched, url: st
         await watched.page.goto(f"{url}{path}?lang={lang}")
         await open_all(watched.page)
         assert await watched.page.evaluate("document.documentElement.scrollWidth") <= 360, path
-
-
-async def open_all(page: Page) -> None:
-    await page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true })")
-    await page.evaluate("document.querySelectorAll('[data-unfold=all]').forEach(button => button.click())")
-
-
-async def tab_to(page: Page, selector: str) -> None:
-    """Presses Tab until the element has the focus, as somebody without a mouse would."""
-    for _ in range(150):
-        if await page.evaluate("selector => document.activeElement.matches(selector)", selector):
-            return
-        await page.keyboard.press("Tab")
-    pytest.fail(f"Tab never reached {selector}")
