@@ -85,14 +85,41 @@
     document.dispatchEvent(new CustomEvent("fenghuo:changed", { detail: changed.map((row) => row.dataset.node) }));
   });
 
-  // A row of a node that this page does not have yet: take the tree anew, once.
-  let asked = 0;
-  document.addEventListener("htmx:oobErrorNoTarget", () => {
-    clearTimeout(asked);
-    asked = setTimeout(() => htmx.ajax("GET", location.href, { target: "#tree-body", select: "#tree-body", swap: "outerHTML" }).then(() => {
-      arrange();
-      document.dispatchEvent(new CustomEvent("fenghuo:changed", { detail: [] }));
-    }), 200);
+  // A row of a node that this page does not have yet: take the tree anew. Further ones do not put that off, since they come
+  // for as long as the warning goes out; those that come while it is on its way need another.
+  let asked = false, lacking = false;
+  function lack() {
+    lacking = true;
+    if (asked) return;
+    asked = true;
+    setTimeout(async () => {
+      lacking = false;
+      await takeTree();
+      asked = false;
+      if (lacking) lack();
+    }, 200);
+  }
+  document.addEventListener("htmx:oobErrorNoTarget", lack);
+
+  const current = new Map();
+  async function takeTree() {
+    try {
+      await htmx.ajax("GET", location.href, { target: "#tree-body", select: "#tree-body", swap: "outerHTML" });
+    } catch {
+      return; // not reached: the next such row asks again
+    }
+    for (const row of rows()) { // it is as old as its request: what came meanwhile stays
+      const newer = current.get(row.id);
+      if (newer && +newer.dataset.position > +row.dataset.position) row.replaceWith(newer);
+    }
+    arrange();
+    document.dispatchEvent(new CustomEvent("fenghuo:changed", { detail: [] }));
+  }
+  document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+    if (detail.target.id !== "tree-body") return;
+    current.clear();
+    for (const row of rows()) current.set(row.id, row);
+    detail.shouldSwap = detail.xhr.status === 200 && detail.target.isConnected; // else a newer tree came whole
   });
 
   const live = document.getElementById("live");
