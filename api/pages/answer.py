@@ -19,6 +19,7 @@ ANSWERS: Final = ("safe", "help")  # the values of the form's field `answer`
 REFUSALS: Final = (  # what a link may be answered with, so that it is extracted for translation
     i18n.N_("This link was used, has expired or never existed."),
     i18n.N_("Ask for a new one."),
+    i18n.N_("This login link is not one of ours."),
     i18n.N_("This link is not one of ours."),
     i18n.N_("Check that it is complete."),
     i18n.N_("There is no such message."),

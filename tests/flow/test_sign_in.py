@@ -90,6 +90,34 @@ async def test_signing_out_ends_the_session_everywhere(town: Town) -> None:
         assert await console(copy) == 401
 
 
+@pytest.mark.parametrize(
+    ("language", "missing", "over", "unknown"),
+    [
+        (
+            "zh",
+            ("您尚未登录。", "请打开新的登录链接。"),
+            ("登录凭证无效、已过期或已被撤销。", "请重新登录。"),
+            "此登录链接不是我们发出的。",
+        ),
+        (
+            "en",
+            ("You are not signed in.", "Open a new login link."),
+            ("The credential is unknown, expired or withdrawn.", "Sign in again."),
+            "This login link is not one of ours.",
+        ),
+    ],
+)
+async def test_who_is_not_signed_in_any_more_is_told_so_in_their_language(
+    town: Town, language: str, missing: tuple[str, str], over: tuple[str, str], unknown: str
+) -> None:
+    for cookies, words in (({}, missing), ({"fenghuo_session": "over"}, over)):
+        async with httpx.AsyncClient(base_url=town.live.url, cookies=cookies) as browser:
+            page = await browser.get(f"/console?lang={language}")
+            assert (page.status_code, [said for said in words if said not in page.text]) == (401, [])
+    refused = await town.http.post(f"/login/none?lang={language}", headers=OURS)
+    assert (refused.status_code, unknown in refused.text) == (401, True)
+
+
 async def test_each_credential_is_good_for_its_own_purpose_alone(town: Town) -> None:
     browser = await signed_in(town, "officer1")
     session, bearer = browser.cookies["fenghuo_session"], await town.token("officer1")
