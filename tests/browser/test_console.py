@@ -7,7 +7,7 @@ import re
 import msgspec
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from api.pages.live import Hub
 from tests.browser.fakes import NOW, Memory, application, serving
@@ -140,6 +140,24 @@ async def test_cancel_by_keyboard_alone_and_a_refusal_is_shown_in_place(
     await page.keyboard.press("Enter")
     await expect(page.locator("#status .status")).to_have_text("已撤销")
     assert memory.calls[-1] == ("cancel", "p-1", "w-1", "误报")
+
+
+@pytest.mark.parametrize(("lang", "words"), [("zh", "退出登录"), ("en", "Sign out")])
+async def test_signing_out_by_keyboard_alone(watched: Watched, url: str, lang: str, words: str) -> None:
+    page = watched.page
+    await page.goto(f"{url}/console/warnings/w-1?lang={lang}")
+    await expect(page.locator("#sign-out")).to_have_text(words)
+    await tab_to(page, "#sign-out")
+    asked = []
+
+    async def out(route: Route) -> None:  # this console has no sessions
+        asked.append(route.request.method)
+        await route.fulfill(content_type="text/html", body="<title>out</title>")
+
+    await page.route("**/logout", out)
+    await page.keyboard.press("Enter")
+    await expect(page).to_have_title("out")
+    assert asked == ["POST"]
 
 
 async def test_others_see_a_release_without_reloading(watched: Watched, url: str, memory: Memory) -> None:

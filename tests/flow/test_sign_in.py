@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import httpx
 import pytest
@@ -82,8 +83,12 @@ async def test_another_site_can_neither_sign_in_nor_out(town: Town, headers: dic
 async def test_signing_out_ends_the_session_everywhere(town: Town) -> None:
     browser = await signed_in(town, "officer1")
     kept = dict(browser.cookies)
-    assert await console(browser) == 200
-    assert (await browser.post("/logout")).status_code == 303
+    page = await browser.get("/console?lang=zh")
+    assert re.search(r'<form method="post" action="/logout"><button[^>]*>退出登录</button></form>', page.text)
+    out = await browser.post("/logout")
+    assert (out.status_code, out.headers["location"]) == (303, "/console")
+    after = await browser.get("/console?lang=en")
+    assert (after.status_code, "You are not signed in." in after.text, "/logout" in after.text) == (401, True, False)
     await browser.aclose()
     async with httpx.AsyncClient(base_url=town.live.url, cookies=kept) as copy:
         await town.quiet()
