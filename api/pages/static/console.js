@@ -122,6 +122,16 @@
     detail.shouldSwap = detail.xhr.status === 200 && detail.target.isConnected; // else a newer tree came whole
   });
 
+  // What was sent and not answered may have been done or not. It is said where a refusal would be, and the next answer takes
+  // its place. Where the form is gone by now, the page shows what became of it.
+  function unanswered({ detail }) {
+    if (detail.requestConfig.verb === "get") return;
+    const said = document.getElementById("unanswered").content.cloneNode(true);
+    document.getElementById(detail.target.id)?.replaceChildren(said);
+  }
+  document.addEventListener("htmx:sendError", unanswered);
+  document.addEventListener("htmx:timeout", unanswered);
+
   const live = document.getElementById("live");
   const said = (on) => {
     if (!live) return;
