@@ -77,6 +77,12 @@ def console(
 
         return live.stream(who, warning_id, language, scope, _since(request), still)
 
+    @router.get("/console/session")
+    async def session(request: Request) -> Response:
+        """Whether its reader is still signed in, which a page asks whose stream breaks off."""
+        await asking(request)
+        return Response(status_code=204)
+
     @router.post("/console/warnings")
     async def draft(request: Request) -> Response:
         who = await asking(request)

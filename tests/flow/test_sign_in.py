@@ -83,6 +83,7 @@ async def test_another_site_can_neither_sign_in_nor_out(town: Town, headers: dic
 async def test_signing_out_ends_the_session_everywhere(town: Town) -> None:
     browser = await signed_in(town, "officer1")
     kept = dict(browser.cookies)
+    assert (await browser.get("/console/session")).status_code == 204
     page = await browser.get("/console?lang=zh")
     assert re.search(r'<form method="post" action="/logout"><button[^>]*>退出登录</button></form>', page.text)
     out = await browser.post("/logout")
@@ -93,6 +94,7 @@ async def test_signing_out_ends_the_session_everywhere(town: Town) -> None:
     async with httpx.AsyncClient(base_url=town.live.url, cookies=kept) as copy:
         await town.quiet()
         assert await console(copy) == 401
+        assert (await copy.get("/console/session")).status_code == 401
 
 
 @pytest.mark.parametrize(

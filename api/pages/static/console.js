@@ -133,13 +133,24 @@
   document.addEventListener("htmx:timeout", unanswered);
 
   const live = document.getElementById("live");
+  const out = document.getElementById("signed-out");
   const said = (on) => {
     if (!live) return;
-    live.textContent = on ? live.dataset.on : live.dataset.off;
+    live.textContent = on ? live.dataset.on : out.hidden ? live.dataset.off : live.dataset.out;
     live.className = `live ${on ? "on" : "off"}`;
   };
-  document.addEventListener("htmx:sseOpen", () => said(true));
-  document.addEventListener("htmx:sseError", () => said(false));
+  // A stream that breaks off may mean that its reader is not signed in any more: it would be asked for in vain for ever.
+  const ASK_MS = 10000; // between two questions
+  let wondered = -Infinity;
+  async function wonder() {
+    if (!out || performance.now() - wondered < ASK_MS) return;
+    wondered = performance.now();
+    const answer = await fetch("/console/session").catch(() => null);
+    out.hidden = answer?.status !== 401;
+    if (!out.hidden) said(false);
+  }
+  document.addEventListener("htmx:sseOpen", () => { if (out) out.hidden = true; said(true); });
+  document.addEventListener("htmx:sseError", () => { said(false); wonder(); });
 
   const clock = document.getElementById("clock");
   if (clock) {
