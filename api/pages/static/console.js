@@ -70,17 +70,21 @@
     arrange();
   });
 
-  // What a fragment replaces is remembered, so that only what really changed is marked.
+  // What a fragment replaces is remembered, so that only what really changed is marked, and lists stay where they were
+  // scrolled to. (Focus htmx keeps by itself, where what has it has an id.)
   const before = new Map();
+  const scrolled = new Map();
   const look = (row) => [row.dataset.state, row.dataset.told, row.dataset.delivered, row.dataset.acknowledged, row.dataset.help].join();
   document.addEventListener("htmx:sseBeforeMessage", () => {
     before.clear();
     for (const row of rows()) before.set(row.dataset.node, look(row));
+    for (const list of document.querySelectorAll("#help ul")) scrolled.set(list.id, list.scrollTop);
   });
   document.addEventListener("htmx:sseMessage", () => {
     if (!before.size && rows().length > MANY) foldAll(true);
     const changed = rows().filter((row) => before.get(row.dataset.node) !== look(row));
     for (const row of changed) row.classList.add("fresh");
+    for (const list of document.querySelectorAll("#help ul")) list.scrollTop = scrolled.get(list.id) || 0;
     arrange();
     document.dispatchEvent(new CustomEvent("fenghuo:changed", { detail: changed.map((row) => row.dataset.node) }));
   });

@@ -83,17 +83,16 @@
   }
 
   function colour(all, changed = []) {
+    const fresh = changed.map((node) => drawn.get(node)?.ring).filter(Boolean);
+    for (const ring of fresh) ring.classList.remove("pulse");
     for (const one of all) {
-      const { arc, ring, dot, title } = drawn.get(one.node);
+      const { arc, dot, title } = drawn.get(one.node);
       dot.setAttribute("class", `dot state-${one.state}${one.help ? " has-help" : ""}`);
       title.textContent = `${one.name} · ${one.said}`;
       arc?.setAttribute("class", `map-arc state-${one.state}`);
-      if (changed.includes(one.node)) {
-        ring.classList.remove("pulse");
-        ring.getBoundingClientRect(); // read, so that the animation begins anew
-        ring.classList.add("pulse");
-      }
     }
+    if (fresh.length) svg.getBoundingClientRect(); // read, so that the animations begin anew; once for all, it is costly
+    for (const ring of fresh) ring.classList.add("pulse");
   }
 
   document.addEventListener("fenghuo:changed", (event) => {
