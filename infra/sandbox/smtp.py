@@ -160,7 +160,6 @@ class SandboxSmtp:
         self, server: _Dialogue, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         behaviour = self.script.next(address)
-        server.behaviour = behaviour
         match behaviour.kind:
             case Kind.REFUSE if behaviour.code not in _AFTER_DATA:
                 return REPLIES[behaviour.code or 550]
@@ -169,6 +168,8 @@ class SandboxSmtp:
                 return REPLIES[421]
             case Kind.DEFER | Kind.ERROR:
                 return REPLIES[behaviour.code or 451]
+        if not envelope.rcpt_tos or server.behaviour.kind is Kind.OK:  # of several recipients the first odd one counts
+            server.behaviour = behaviour
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
 
@@ -176,9 +177,9 @@ class SandboxSmtp:
         behaviour = server.behaviour
         if behaviour.kind is Kind.REFUSE:
             return REPLIES[behaviour.code]
-        content = envelope.original_content
-        mail = Mail(envelope.mail_from or "", envelope.rcpt_tos[0], bytes(content or b""), datetime.now(UTC))
-        self.tally.add(mail.to, mail)
+        content, at = bytes(envelope.original_content or b""), datetime.now(UTC)
+        for to in envelope.rcpt_tos:
+            self.tally.add(to, Mail(envelope.mail_from or "", to, content, at))
         match behaviour.kind:
             case Kind.HANG:
                 await asyncio.sleep(FOREVER_S)

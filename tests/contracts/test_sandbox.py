@@ -11,12 +11,16 @@ from pathlib import Path
 from random import Random
 
 import aiohttp
+import aiosmtplib
 import pytest
 from aiohttp import web
 from conftest import EmailRig, PushRig, SmsRig, deliveries, rendered
 
 from domain.outcomes import Outcome
+from infra.sandbox.behaviour import Behaviour, Kind
 from infra.sandbox.people import HELP_WORDS, SAFE_WORDS, SandboxPeople
+from infra.sandbox.smtp import SandboxSmtp
+from infra.sandbox.voice import SandboxVoice
 from notifiers.sms import SmsNotifier, SmsSettings
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +94,46 @@ async def test_people_follow_the_link_in_a_mail_and_a_notification(mail: EmailRi
     await people.stop()
     assert sorted(page.visits) == [("GET", ""), ("GET", ""), ("POST", "safe"), ("POST", "safe")]
     assert people.safe == 2
+
+
+async def test_a_mail_to_several_people_is_one_to_each_who_was_taken() -> None:
+    sandbox = SandboxSmtp(count=True)
+    await sandbox.start()
+    sandbox.behave("nobody@people.example", Behaviour(Kind.REFUSE, 550))
+    sandbox.behave("strict@people.example", Behaviour(Kind.REFUSE, 554))
+    one, two, nobody, strict = (f"{name}@people.example" for name in ("one", "two", "nobody", "strict"))
+    async with aiosmtplib.SMTP(hostname=sandbox.host, port=sandbox.port) as client:
+        refused, _ = await client.sendmail("duty@fenghuo.example", [one, two, nobody], b"Subject: x\r\n\r\nwords\r\n")
+        with pytest.raises(aiosmtplib.SMTPDataError) as content:
+            await client.sendmail("duty@fenghuo.example", [strict, one], b"Subject: y\r\n\r\nwords\r\n")
+    await sandbox.stop()
+    assert (list(refused), content.value.code) == ([nobody], 554)
+    assert sandbox.tally.stats() == {"total": 2, "recipients": {one: 1, two: 1}}
+    assert [mail.to for mail in sandbox.messages] == [one, two]
+    assert {mail.parsed()["Subject"] for mail in sandbox.messages} == {"x"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"From": ""}, 21213, "Caller phone number is required"),
+        ({"Url": "nowhere"}, 21205, "Invalid URL"),
+        ({"To": "+8613800000009"}, 21217, "Phone number does not appear to be valid"),
+    ],
+)
+async def test_the_voice_gateway_says_in_the_providers_words_what_is_wrong(
+    changes: dict[str, str], code: int, words: str
+) -> None:
+    sandbox = SandboxVoice("AC" + "0" * 32, "sandbox")
+    await sandbox.start()
+    sandbox.behave("+8613800000009", Behaviour(Kind.REFUSE))
+    form = {"To": "+8613800000001", "From": sandbox.number, "Url": "http://127.0.0.1:9/say", **changes}
+    headers = {"Authorization": aiohttp.encode_basic_auth(sandbox.account_sid, "sandbox")}
+    url = f"{sandbox.url}/2010-04-01/Accounts/{sandbox.account_sid}/Calls.json"
+    async with aiohttp.ClientSession(headers=headers) as session, session.post(url, data=form) as answer:
+        said = await answer.json()
+    await sandbox.stop()
+    assert (answer.status, said["code"], said["message"]) == (400, code, words)
 
 
 async def test_the_providers_in_a_process_of_their_own() -> None:
