@@ -198,7 +198,7 @@ class Memory:
             warning_id=warning_id, version=line.version, as_of=self.at, level="red", lane="extreme", drill=False,
             sandboxed=False, correction=False, phases=[phase],
             difference=Difference(
-                updates="w-0", newly=some, stays=some, no_longer=some,
+                updates="w-0", newly=some, stays=some, no_longer=some, left_silent=[],
                 texts={"zh": {"headline": [("-", "旧"), ("+", "新")]}},
             ),
             text_messages=[

@@ -52,7 +52,7 @@ async def misunderstood(town: Town, **changes: object) -> str:
 
 async def answer_link(browser: httpx.AsyncClient, warning_id: str) -> str:
     page = (await browser.get(f"/console/warnings/{warning_id}?lang=en")).text
-    (link,) = re.findall(r'<a href="(/console/warnings/[^"]+/answers/[^"]+)">Read and settle', page)
+    (link,) = re.findall(r'<a [^>]*href="(/console/warnings/[^"]+/answers/[^"]+)">Read and settle', page)
     return str(link)
 
 
