@@ -165,10 +165,10 @@ async def test_others_see_a_release_without_reloading(watched: Watched, url: str
     await page.goto(f"{url}/console/warnings/w-draft")
     await live(page)
     await expect(page.locator("#tree-empty")).to_be_visible()
-    memory.at += 1
-    for node_id in list(memory.nodes):
-        memory.set(node_id)
     await memory.stand("w-draft", status="released", released_by="陈晓")
+    for node_id in list(memory.nodes):  # as they are opened, after the release
+        memory.set(node_id)
+    await memory.moved()
     await expect(page.locator("#status .status")).to_have_text("生效中")
     await expect(page.locator("#map [data-dot]")).to_have_count(len(memory.nodes))
     await expect(page.locator("#release")).to_have_count(0)
