@@ -249,6 +249,17 @@ class Settings(BaseSettings):
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _toml_file()))
 
 
+class OwnSettings(Settings):
+    """Of a program that stands for itself (the demo, all that is in the sandbox): no file and no environment has a say,
+    so that nothing of an installation (its accounts, its Kafka, its public address) is used by it."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
 def _toml_file() -> Path | None:
     named = os.environ.get(f"{PREFIX}CONFIG")
     path = Path(named) if named else Path("fenghuo.toml")

@@ -18,18 +18,14 @@ from api.health import Meters
 from domain.errors import InvalidInput, Unreachable
 from domain.rulepacks import LANES, Lane
 from infra import bounces, interpreter, traces, wiring
-from infra.config import Charged, EmailConfig, Settings, SmsConfig, VoiceConfig, WebPushConfig
+from infra.config import Settings
 from infra.roles import Role
 from infra.runtime import Runtime
-from infra.sandbox.push import SandboxPush
-from infra.sandbox.sms import SandboxSms
-from infra.sandbox.smtp import SandboxSmtp
-from infra.sandbox.voice import SandboxVoice
+from infra.sandboxed import Sandbox, sandboxed
 from infra.stores import Stores
 from notifiers.failover import providers_of
 
 GRACE_S = 10  # seconds that open requests get at the end
-BOUNCES = {"bounce_host", "bounce_port", "bounce_domain", "receipts"}  # settings that hold with the sandbox as well
 
 
 class Server(uvicorn.Server):
@@ -47,54 +43,6 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await end_streams(self._app)
         await super().shutdown(sockets)
-
-
-class Sandbox(msgspec.Struct):
-    """The providers on loopback."""
-
-    sms: SandboxSms
-    smtp: SandboxSmtp
-    push: SandboxPush
-    voice: SandboxVoice
-
-
-@contextlib.asynccontextmanager
-async def sandboxed(settings: Settings) -> AsyncIterator[tuple[Settings, Sandbox | None]]:
-    """With `settings.sandbox`, starts the sandbox providers and points the settings at them; rates and limits stay."""
-    if not settings.sandbox:
-        yield settings, None
-        return
-    token = "sandbox-token"  # noqa: S105  it guards nothing but the sandbox itself
-    account = "AC" + "0" * 32
-    sandbox = Sandbox(SandboxSms(account, token), SandboxSmtp(), SandboxPush(), SandboxVoice(account, token))
-    parts = (sandbox.sms, sandbox.smtp, sandbox.push, sandbox.voice)
-    for part in parts:
-        await part.start()
-    try:
-        pointed = settings.model_copy(
-            update={
-                "sms": SmsConfig(
-                    account_sid=sandbox.sms.account_sid,
-                    auth_token=token,  # type: ignore[arg-type]
-                    sender=sandbox.sms.number,
-                    base_url=sandbox.sms.url,
-                    **(settings.sms.model_dump(include=set(Charged.model_fields)) if settings.sms else {}),
-                ),
-                "email": EmailConfig(
-                    host="127.0.0.1",
-                    port=sandbox.smtp.port,
-                    sender="duty@fao.example",
-                    tls="none",
-                    **(settings.email.model_dump(include=BOUNCES) if settings.email else {}),
-                ),
-                "voice": VoiceConfig(caller=sandbox.voice.number, base_url=sandbox.voice.url),
-                "webpush": WebPushConfig(contact="mailto:duty@fao.example", allowed_origins=[sandbox.push.url]),
-            }
-        )
-        yield pointed, sandbox
-    finally:
-        for part in parts:
-            await part.stop()
 
 
 class Serving(msgspec.Struct):
@@ -162,14 +110,15 @@ async def serving(
                 backlog=4096,
             )
             server = Server(config, app)
+            own_url = f"http://{where[0]}:{port}"
             if sandbox is not None:
-                sandbox.sms.inbound_url = f"{url}/callbacks/sms/inbound"
+                sandbox.report_to(url, own_url if api else url)
             await runtime.start()
             task = asyncio.create_task(server._serve([listener]), name="http")
             await server.up.wait()
             try:
                 async with taking_bounces(pointed, stores, runtime) as address:
-                    yield Serving(stores, runtime, server, url, f"http://{where[0]}:{port}", sandbox, address)
+                    yield Serving(stores, runtime, server, url, own_url, sandbox, address)
             finally:
                 server.should_exit = True
                 await task

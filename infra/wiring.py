@@ -14,11 +14,12 @@ from api.health import Meters
 from api.services import Services
 from domain.errors import InvalidInput
 from domain.people import Channel
-from infra.config import EmailConfig, Settings, voice_account
+from infra.config import EmailConfig, Settings, WebPushConfig, voice_account
 from infra.gauges import StateCollector
 from infra.providers import email_channel, sms_channel, sms_tokens, voice_channel
 from infra.roles import Role
 from infra.runtime import Runtime
+from infra.sandbox.fence import PushFence, Taker
 from infra.stores import Stores
 from infra.traced_http import Requests
 from infra.traces import span
@@ -46,16 +47,9 @@ def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:
         if made is not None:
             found[made.channel] = made
     if settings.webpush is not None:
-        push = settings.webpush
-        found[Channel.WEBPUSH] = WebPushNotifier(
-            WebPushSettings(
-                vapid_key=vapid_key(stores),
-                contact=push.contact,
-                allowed_origins=frozenset(push.allowed_origins),
-                concurrency=push.concurrency,
-                timeout_s=push.timeout_s,
-            )
-        )
+        found[Channel.WEBPUSH] = web_push(settings.webpush, stores)
+    if settings.sandbox:
+        return found | sandboxed(settings, found)
     hooks = settings.webhook
     found[Channel.WEBHOOK] = WebhookNotifier(
         WebhookSettings(
@@ -68,6 +62,28 @@ def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:
             ChatSettings(allowed_origins=frozenset(chat.allowed_origins), threads=chat.threads)
         )
     return found
+
+
+def web_push(push: WebPushConfig, stores: Stores) -> WebPushNotifier:
+    return WebPushNotifier(
+        WebPushSettings(
+            vapid_key=vapid_key(stores),
+            contact=push.contact,
+            allowed_origins=frozenset(push.allowed_origins),
+            concurrency=push.concurrency,
+            timeout_s=push.timeout_s,
+        )
+    )
+
+
+def sandboxed(settings: Settings, found: dict[Channel, Notifier]) -> dict[Channel, Notifier]:
+    """In the sandbox, what stands in for channels whose addresses are people's own: nothing leaves by these."""
+    origins = settings.webpush.allowed_origins if settings.webpush else []
+    taken: dict[Channel, Notifier] = {
+        Channel.WEBPUSH: PushFence(found[Channel.WEBPUSH], origins),
+        Channel.WEBHOOK: Taker(Channel.WEBHOOK),
+    }
+    return taken | ({Channel.CHAT: Taker(Channel.CHAT)} if settings.chat else {})
 
 
 class Counted:

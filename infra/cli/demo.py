@@ -13,7 +13,7 @@ from domain.errors import InvalidInput
 from infra import logs
 from infra.cli.common import run_loop
 from infra.cli.output import AsJson, show
-from infra.config import Settings
+from infra.config import OwnSettings
 from infra.demo.report import table
 from infra.demo.run import Demo
 
@@ -31,7 +31,7 @@ def demo(
     logs.configure(level="error", as_json=not sys.stderr.isatty())
     with tempfile.TemporaryDirectory(prefix="fenghuo-demo-") as temporary:
         folder = data_dir or Path(temporary)
-        settings = Settings(data_dir=folder, port=0 if leave else port)
+        settings = OwnSettings(data_dir=folder, port=0 if leave else port)
         run = Demo(settings, people=people, stay=not leave)
 
         def done() -> None:

@@ -28,7 +28,7 @@ from domain.rulepacks import Level
 from infra import config, logs
 from infra.cli.common import As, DataDir, actor, run_loop
 from infra.cli.output import AsJson, err, progress, show
-from infra.config import Settings
+from infra.config import OwnSettings
 from infra.demo.drill import sandboxed
 from infra.stores import Stores, runs
 
@@ -239,6 +239,6 @@ async def _folder(data_dir: Path | None, person: str) -> AsyncIterator[Site]:
 @asynccontextmanager
 async def _sandbox() -> AsyncIterator[Site]:
     with tempfile.TemporaryDirectory(prefix="fenghuo-drill-") as folder:
-        settings = Settings(data_dir=Path(folder), host="127.0.0.1", port=0)
+        settings = OwnSettings(data_dir=Path(folder), host="127.0.0.1", port=0)
         async with sandboxed(settings) as (live, token), _api(live, token) as site:
             yield site

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from infra.config import EmailConfig, Settings, SmsConfig, WebPushConfig
+from infra.config import EmailConfig, OwnSettings, SmsConfig, WebPushConfig
 from infra.sandbox.people import SandboxPeople
 from infra.sandbox.push import SandboxPush
 from infra.sandbox.sms import SandboxSms
@@ -62,8 +62,8 @@ class Crowd:
         self._child.stdin.close()
         await self._child.wait()
 
-    def settings(self, settings: Settings) -> Settings:
-        """The settings, pointed at the child's providers."""
+    def settings(self, settings: OwnSettings) -> OwnSettings:
+        """The settings, pointed at the child's providers. Those of an installation are none: see OwnSettings."""
         return settings.model_copy(
             update={
                 "sms": SmsConfig.model_validate(

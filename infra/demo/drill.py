@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from domain.grants import TokenKind
 from infra.cli.output import progress
-from infra.config import Settings
+from infra.config import OwnSettings
 from infra.demo.crowd import Crowd, Order
 from infra.demo.hierarchy import hierarchy
 from infra.demo.people import people
@@ -22,7 +22,7 @@ STAFF = ("duty_officer", "county_officer", "head", "deputy", "liaison")
 
 
 @asynccontextmanager
-async def sandboxed(settings: Settings) -> AsyncIterator[tuple[str, str]]:
+async def sandboxed(settings: OwnSettings) -> AsyncIterator[tuple[str, str]]:
     """(address, token of an officer) of a running program whose staff answer whatever reaches them, as people do."""
     async with (
         Crowd() as crowd,

@@ -19,7 +19,7 @@ import aiohttp
 from domain.errors import FenghuoError
 from domain.grants import TokenKind
 from infra.cli.output import err, progress
-from infra.config import Settings
+from infra.config import OwnSettings
 from infra.demo.crowd import Crowd, Order
 from infra.demo.hierarchy import hierarchy
 from infra.demo.people import people
@@ -39,7 +39,7 @@ LONGEST_S = 240.0
 class Demo:
     """One run. `result` is complete once `run` calls back."""
 
-    def __init__(self, settings: Settings, *, people: int, stay: bool) -> None:
+    def __init__(self, settings: OwnSettings, *, people: int, stay: bool) -> None:
         self.settings = settings
         self.count = people
         self.stay = stay

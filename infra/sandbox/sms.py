@@ -62,7 +62,7 @@ class SandboxSms(SandboxServer):
         self.callbacks_posted = 0
         self.callbacks_lost = 0
         self._callbacks = callbacks
-        self._account = Account(account_sid, auth_token, POSTERS + 4)
+        self.account = Account(account_sid, auth_token, POSTERS + 4)
         self._stats = stats or (lambda: {"sms": self.tally.stats()})
         self._queue: asyncio.Queue[tuple[str, SmsMessage, Behaviour]] = asyncio.Queue(MOST_WAITING)
         self._posters: list[asyncio.Task[None]] = []
@@ -71,7 +71,7 @@ class SandboxSms(SandboxServer):
 
     async def start(self) -> None:
         await super().start()
-        await self._account.start()
+        await self.account.start()
         self._posters = [asyncio.create_task(self._post_callbacks()) for _ in range(POSTERS)]
 
     async def stop(self) -> None:
@@ -79,7 +79,7 @@ class SandboxSms(SandboxServer):
             task.cancel()
         await asyncio.gather(*self._posters, return_exceptions=True)
         self._posters = []
-        await self._account.stop()
+        await self.account.stop()
         await super().stop()
 
     @property
@@ -97,7 +97,7 @@ class SandboxSms(SandboxServer):
         if self.inbound_url is None:
             return 0
         sid = "SM" + secrets.token_hex(16)
-        status, _ = await self._account.post(
+        status, _ = await self.account.post(
             self.inbound_url,
             {
                 "MessageSid": sid,
@@ -115,7 +115,7 @@ class SandboxSms(SandboxServer):
         return status
 
     async def _create(self, request: web.Request) -> web.Response:
-        if (stranger := self._account.stranger(request)) is not None:
+        if (stranger := self.account.stranger(request)) is not None:
             return stranger
         form = await request.post()
         to, body, callback = (str(form.get(name, "")) for name in ("To", "Body", "StatusCallback"))
@@ -203,7 +203,7 @@ class SandboxSms(SandboxServer):
             if code:
                 params["ErrorCode"] = str(code)
             for _ in range(2 if behaviour.kind is Kind.DUPLICATE else 1):
-                got, _ = await self._account.post(url, params)
+                got, _ = await self.account.post(url, params)
                 if got:
                     self.callbacks_posted += 1
                 else:

@@ -71,20 +71,20 @@ class SandboxVoice(SandboxServer):
         self.statuses: list[int] = []  # HTTP statuses that our callbacks got
         self._answer = answer
         self._callees: dict[str, Callee] = {}
-        self._account = Account(account_sid, auth_token)
+        self.account = Account(account_sid, auth_token)
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self.app.router.add_post("/2010-04-01/Accounts/{account}/Calls.json", self._create)
 
     async def start(self) -> None:
         await super().start()
-        await self._account.start()
+        await self.account.start()
 
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._account.stop()
+        await self.account.stop()
         await super().stop()
 
     @property
@@ -108,12 +108,12 @@ class SandboxVoice(SandboxServer):
 
     async def post(self, url: str, params: dict[str, str]) -> tuple[int, str]:
         """Posts a callback of ours, and notes its status; (status, text)."""
-        status, text = await self._account.post(url, params)
+        status, text = await self.account.post(url, params)
         self.statuses.append(status)
         return status, text
 
     async def _create(self, request: web.Request) -> web.Response:
-        if (stranger := self._account.stranger(request)) is not None:
+        if (stranger := self.account.stranger(request)) is not None:
             return stranger
         form = await request.post()
         to, caller, url, status_url = (str(form.get(name, "")) for name in ("To", "From", "Url", "StatusCallback"))

@@ -20,7 +20,7 @@ from domain.people import Channel
 from domain.shards import Circle, ShardPlanned
 from infra import logs
 from infra.cli.common import run_loop
-from infra.config import Settings
+from infra.config import OwnSettings
 from infra.demo.crowd import Crowd, Order
 from infra.demo.run import ANSWERS, SLEEPER, STAFF, Demo
 from infra.demo.setup import SETUP
@@ -106,7 +106,7 @@ def main() -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
     logs.configure(level="error", as_json=False)
     with tempfile.TemporaryDirectory(prefix="fenghuo-picture-") as folder:
-        run_loop(Pictured(Settings(data_dir=Path(folder), port=0), people=2000, stay=False).take())
+        run_loop(Pictured(OwnSettings(data_dir=Path(folder), port=0), people=2000, stay=False).take())
 
 
 if __name__ == "__main__":

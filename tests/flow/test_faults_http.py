@@ -29,7 +29,7 @@ from domain.people import Role
 from domain.shards import ChunkRecorded, ShardPlanned
 from infra.config import Settings
 from infra.sandbox.behaviour import Behaviour, Kind
-from infra.serve import sandboxed
+from infra.sandboxed import sandboxed
 
 TIMEOUT_S = 5.0  # for one request: real seconds, as the sockets are real; a busy machine may well take two
 BY_SMS = [p for p, (_, role, _, channels) in PEOPLE.items() if SMS in channels and role is not Role.DEPUTY]

@@ -24,7 +24,7 @@ from domain.shards import ReceiptsRecorded
 from domain.stations import Kind as NodeKind
 from infra.config import Settings, SmsConfig
 from infra.sandbox.behaviour import Behaviour, Kind
-from infra.serve import sandboxed
+from infra.sandboxed import sandboxed
 
 VOICE = Channel.VOICE
 NOT_ALLOWED: Meaning = (Outcome.REFUSED, Reason.NOT_ALLOWED)

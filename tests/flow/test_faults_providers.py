@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import httpx
-from town import NOW, Town, town
+from town import NOW, Town, in_earnest, town
 from townsfolk import PEOPLE, SETUP, SMS, phone_of, populate
 
 from domain.outcomes import Outcome, Reason, Row
@@ -29,7 +28,7 @@ BACKUP = ("AC" + "1" * 32, "backup-token")
 
 
 @asynccontextmanager
-async def two_providers(folder: Path, **more: Any) -> AsyncIterator[tuple[Town, SandboxSms]]:
+async def two_providers(folder: Path) -> AsyncIterator[tuple[Town, SandboxSms]]:
     """A town whose second SMS provider is another one, with a key of its own."""
     backup = SandboxSms(*BACKUP)
     await backup.start()
@@ -37,7 +36,7 @@ async def two_providers(folder: Path, **more: Any) -> AsyncIterator[tuple[Town, 
         config = SmsConfig(
             account_sid=BACKUP[0], auth_token=BACKUP[1], sender="+15005550009", base_url=backup.url, name="backup"
         )
-        async with town(folder / "data", sms_next=[config], **more) as made:
+        async with in_earnest(folder / "data", sms_next=[config]) as made:
             yield made, backup
     finally:
         await backup.stop()

@@ -16,12 +16,13 @@ import aiohttp
 import pytest
 from gateway import Fault, Gateway
 from test_faults_http import _certificate
-from town import Town, town
+from town import Town, in_earnest
 from wrongdoers import RECEIVED, Listener, Meaning, explained, kinds, ledger, names, settle
 
 from domain.errors import InvalidInput
 from domain.outcomes import Outcome, Reason, Row
 from domain.people import Channel
+from infra.config import WebhookConfig
 from infra.sandbox.behaviour import Behaviour, Kind
 from infra.sandbox.webhook import SandboxWebhook
 
@@ -69,7 +70,8 @@ async def hooked(folder: Path, host: str = "", tls: ssl.SSLContext | None = None
     try:
         async with Gateway(int(receivers.url.rpartition(":")[2]), tls) as gateway:
             url = gateway.url.replace("127.0.0.1", host) if host else gateway.url
-            async with town(folder, webhook={"allowed_origins": [url], "timeout_s": TIMEOUT_S}) as made:
+            hooks = WebhookConfig(allowed_origins=[url], timeout_s=TIMEOUT_S)
+            async with in_earnest(folder, webhook=hooks) as made:
                 addresses = {who: receivers.receiver() for who in PROGRAMS}
                 for address in addresses.values():
                     address["url"] = address["url"].replace(receivers.url, url)
@@ -206,7 +208,7 @@ async def test_a_name_that_leads_into_our_own_network_is_never_connected_to(
 async def test_a_push_endpoint_in_our_own_network_is_never_connected_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with Listener() as inside, town(tmp_path / "data") as made:
+    async with Listener() as inside, in_earnest(tmp_path / "data") as made:
         names(monkeypatch, {"evil.example": ("127.0.0.1", inside.port)})
         endpoints = {
             "literal": f"https://127.0.0.1:{inside.port}/x",
@@ -234,7 +236,7 @@ async def test_a_redirect_into_our_own_network_is_not_followed(tmp_path: Path, s
         place = f"http://127.0.0.1:{inside.port}/x"
         outside.answer = f"HTTP/1.1 {status} Elsewhere\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n".encode()
         ours = f"http://127.0.0.1:{outside.port}"
-        async with town(tmp_path / "data", webhook={"allowed_origins": [ours]}) as made:
+        async with in_earnest(tmp_path / "data", webhook=WebhookConfig(allowed_origins=[ours])) as made:
             await settle(made, HOOK, {"elsewhere": {"webhook": {"url": f"{ours}/x", "secret": SECRET}}})
             warning_id = await made.release(level="red", target={"nodes": ["milan"]})
             await made.quiet()

@@ -23,7 +23,8 @@ from domain.grants import TokenKind
 from domain.people import Channel
 from infra.clock import ManualClock
 from infra.config import Settings
-from infra.serve import Sandbox, Serving, serving
+from infra.sandboxed import Sandbox, sandboxed
+from infra.serve import Serving, serving
 from infra.stores import Stores
 
 NOW = datetime(2026, 7, 1, 8, 0, tzinfo=UTC)
@@ -260,6 +261,16 @@ async def town(folder: Path, **settings_: Any) -> AsyncIterator[Town]:
 
 
 @asynccontextmanager
+async def in_earnest(folder: Path, **beside: Any) -> AsyncIterator[Town]:
+    """A town that does not know of the sandbox: the providers of its settings are the sandbox's, but for `beside`."""
+    async with (
+        sandboxed(Settings(data_dir=folder, port=0, sandbox=True)) as (pointed, sandbox),
+        running(folder, pointed.model_copy(update={"sandbox": False, **beside}), sandbox) as made,
+    ):
+        yield made
+
+
+@asynccontextmanager
 async def running(folder: Path, settings: Settings, sandbox: Sandbox | None = None) -> AsyncIterator[Town]:
     """A town with other settings; with `sandbox` its providers are those, started by the caller."""
     clock = ManualClock(NOW)
@@ -268,7 +279,7 @@ async def running(folder: Path, settings: Settings, sandbox: Sandbox | None = No
             live.sandbox = sandbox
             sandbox.sms.inbound_url = f"{live.url}/callbacks/sms/inbound"
         assert live.sandbox is not None
-        async with httpx.AsyncClient(base_url=live.url, timeout=20) as http:
+        async with httpx.AsyncClient(base_url=live.own_url, timeout=20) as http:
             made = Town(live, clock, http)
             made.push = await populate(stores, live.sandbox)
             yield made

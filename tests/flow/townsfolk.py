@@ -9,7 +9,7 @@ from domain.grants import GrantRole
 from domain.people import Channel, Person, Role
 from domain.rulepacks import standard
 from domain.stations import SUFFIX, Kind, Node, Scope
-from infra.serve import Sandbox
+from infra.sandboxed import Sandbox
 from infra.stores import Stores
 
 SETUP = Actor(person_id="admin", correlation_id="setup")

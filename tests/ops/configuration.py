@@ -40,7 +40,7 @@ MEANINGS = {
     "host": "The address that the API and the console listen on.",
     "port": "Their port; 0 takes a free one.",
     "public_url": "The address under which links and callbacks reach us from outside.",
-    "sandbox": "Send to made-up providers on loopback.",
+    "sandbox": "Send to made-up providers on loopback, and nowhere else: every account and Kafka are left alone.",
     "ack_limit_s": "Seconds of silence before the first step of escalation, in the default rules of `fenghuo init`.",
     "reach_test_days": "Test contact points that were not heard of for so many days; 0: by hand alone.",
     "canaries": "Ids of people who get the messages of `fenghuo self-test`.",
