@@ -78,8 +78,8 @@ class VoiceConfig(Charged):
 class EmailConfig(Limited):
     """The mail server that takes our mail.
 
-    With `bounce_port` and `bounce_domain`, `fenghuo all` takes bounces on that port of `bounce_host`; the domain's MX
-    or the mail server must hand them there. `receipts` also asks for word of delivery, where a server offers it.
+    With `bounce_port` and `bounce_domain`, `fenghuo all` (or `serve`) takes bounces on that port of `bounce_host`; the
+    domain's MX or the mail server must hand them there. `receipts` asks for word of delivery too, where a server can.
     """
 
     host: str

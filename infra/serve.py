@@ -117,7 +117,8 @@ async def serving(
             task = asyncio.create_task(server._serve([listener]), name="http")
             await server.up.wait()
             try:
-                async with taking_bounces(pointed, stores, runtime) as address:
+                # Beside it run others of this machine, and a port is for one.
+                async with taking_bounces(pointed, stores, runtime) if api else contextlib.nullcontext() as address:
                     yield Serving(stores, runtime, server, url, own_url, sandbox, address)
             finally:
                 server.should_exit = True

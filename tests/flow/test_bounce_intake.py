@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,9 +18,11 @@ from domain.errors import InvalidInput, Unreachable
 from domain.outcomes import Outcome, Reason
 from domain.shards import ReceiptsRecorded
 from infra.config import EmailConfig, Settings
+from infra.roles import Role
 from infra.serve import serving
 from infra.stores import Stores
 from notifiers.verp import Verp
+from tests.ports import free_port
 
 DOMAIN = "bounces.fao.example"
 EMAIL = {"host": "-", "sender": "duty@fao.example", "bounce_port": 0, "bounce_domain": DOMAIN}
@@ -191,6 +194,20 @@ async def test_many_clients_cannot_take_the_intake_away_for_ever(place: Town, mo
     await place.until(lambda: refused_no_more(place.live.bounces), "a place to be free")
     async with Client(place.live.bounces) as mx:
         assert (await mx.hand_in(sender, report("failed", "5.1.1")))[-1] == 250
+
+
+async def test_of_several_processes_on_a_machine_the_one_that_serves_takes_them(tmp_path: Path) -> None:
+    email = EmailConfig(**{**EMAIL, "bounce_port": free_port()})
+    settings = Settings(data_dir=tmp_path, port=0, sandbox=True, email=email, public_url="http://127.0.0.1:1")
+    taken = {}
+    async with contextlib.AsyncExitStack() as running:
+        for role in (Role.SERVE, Role.PROJECT, Role.RELAY, Role.WORK):
+            stores = await running.enter_async_context(Stores(tmp_path))
+            taken[role] = (await running.enter_async_context(serving(settings, stores, role))).bounces
+        async with Client(("127.0.0.1", email.bounce_port or 0)) as client:
+            assert await client.say("NOOP") == 250
+    nobody = dict.fromkeys((Role.PROJECT, Role.RELAY, Role.WORK))
+    assert taken == {Role.SERVE: ("127.0.0.1", email.bounce_port), **nobody}
 
 
 def refused_no_more(address: tuple[str, int]) -> bool:
