@@ -1,7 +1,8 @@
 """Moving house: the log with its positions, the vault's rows and the signed checkpoints, from one storage to another.
 
 Views are not moved: they are folded anew where the log now is. The source must rest while it is copied; that it did is
-checked at the end.
+checked at the end, against what it was at the beginning: what somebody wrote after the vault was copied may be a new
+person, whose key would be missing, or one who was forgotten, whose key would live on.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ class Copied(msgspec.Struct, kw_only=True):
 
 
 def copy(source: Storage, target: Storage, on_event: Callable[[int], None] = lambda _: None) -> Copied:
-    """Copies everything. Raises Refused for a target that holds something, or a source that grew meanwhile."""
+    """Copies everything. Raises Refused for a target that holds something, or a source that changed meanwhile."""
     try:
         if target.log.max_notification_id() or target.checkpoints.latest() or any(map(target.keys.count, TABLES)):
             raise Refused("copy.not_empty", "The target is not empty.", "Name a new folder or a new schema.")
-        done = Copied()
+        done, before = Copied(), _state(source)
         # Checkpoints first: a copy that was broken off is known by them for what it is.
         checkpoints = source.checkpoints.all()
         target.checkpoints.add(checkpoints)
@@ -44,11 +45,18 @@ def copy(source: Storage, target: Storage, on_event: Callable[[int], None] = lam
                 target.keys.take_over(table, rows)
                 done.vault_rows += len(rows)
         _events(source, target, done, on_event)
-        if (source.log.max_notification_id() or 0) != done.position:
-            raise Refused("copy.grew", "The source grew while it was copied.", "Stop what runs there, and begin anew.")
+        if not (before == _state(source) and before[0] == done.position):
+            raise Refused(
+                "copy.grew", "The source was written to while it was copied.", "Stop what runs there, and begin anew."
+            )
     except PersistenceError as error:
         raise Unreachable("copy.failed", f"A log could not be read or written: {error}.", "Begin anew.") from error
     return done
+
+
+def _state(source: Storage) -> tuple[int, int]:
+    """The log's end, and a number that is another one after a key was destroyed."""
+    return source.log.max_notification_id() or 0, source.keys.version()
 
 
 def _events(source: Storage, target: Storage, done: Copied, on_event: Callable[[int], None]) -> None:

@@ -6,15 +6,17 @@ import asyncio
 import fcntl
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
+from eventsourcing.persistence import StoredEvent
 from log_rig import NOW, ORIGIN, to
 
 from domain.checkpoint import open_checkpoint
-from domain.errors import VerificationFailed
+from domain.errors import Refused, VerificationFailed
 from infra.clock import ManualClock
+from infra.copying import copy
 from infra.keys import TABLES
 from infra.locks import FileLock, Relief, alone
 from infra.log.checkpoints import Kept
@@ -45,6 +47,50 @@ def again(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Again]:
                 made.pop().close()
     for storage in made:
         storage.close()
+
+
+# Moving house ---------------------------------------------------------------------------------------------------------
+
+
+def event(n: int) -> StoredEvent:
+    return StoredEvent(f"person-{n}", 1, "person.registered.v1", b"{}")
+
+
+def registers(other: Storage) -> None:
+    other.keys.add([("late", b"wrapped")])
+    other.log.insert_events([event(9)])
+
+
+@pytest.mark.parametrize("meanwhile", [registers, lambda other: other.keys.destroy("ann")], ids=["adds", "forgets"])
+def test_a_source_that_is_written_to_is_not_copied(again: Again, tmp_path: Path, meanwhile) -> None:
+    """Its vault is copied before its log: whose key came or went in between would be lost, or live on."""
+    source, other = again(), again()
+    source.keys.add([("ann", b"wrapped")])
+    source.log.insert_events([event(1), event(2)])
+    folder = tmp_path / "target"
+    folder.mkdir()
+    target, told = in_files(folder), []
+
+    def on_event(count: int) -> None:
+        if not told:
+            meanwhile(other)
+        told.append(count)
+
+    with closing(target), pytest.raises(Refused) as raised:
+        copy(source, target, on_event)
+    assert (raised.value.code, told[0]) == ("copy.grew", 2)
+
+
+def test_a_source_that_rests_is_copied_beside_a_program_that_only_reads(again: Again, tmp_path: Path) -> None:
+    source, other = again(), again()
+    source.keys.add([("ann", b"wrapped")])
+    source.log.insert_events([event(1), event(2)])
+    folder = tmp_path / "target"
+    folder.mkdir()
+    with closing(in_files(folder)) as target:
+        done = copy(source, target, lambda _: other.keys.wrapped(["ann"]))
+        assert (done.events, done.position, done.vault_rows) == (2, 2, 1)
+        assert target.keys.wrapped(["ann"]) == {"ann": b"wrapped"}
 
 
 # Proof ----------------------------------------------------------------------------------------------------------------
