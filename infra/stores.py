@@ -66,7 +66,11 @@ class Stores:
         kept = in_database(database) if database is not None else in_files(folder)
         self.shared = kept.shared
         self._lock = kept.lock
-        self.vault = FileVault(folder, keys=kept.keys)
+        try:
+            self.vault = FileVault(folder, keys=kept.keys)
+        except BaseException:
+            kept.close()
+            raise
         self.log = EventLog(kept.log, EventMapper(self.vault), self.clock, new_id)
         self.views = Views(kept.views)
         self.follower = Follower(self.log, self.views)

@@ -16,6 +16,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from domain.errors import Refused, VerificationFailed
 from domain.private import Sealed
-from infra.key_file import KEY_SIZE, kept_key
-from infra.keys import Keys, SqliteKeys
+from infra.key_file import KEY_FILE, KEY_SIZE, kept_key
+from infra.keys import TABLES, Keys, SqliteKeys
 
 NONCE = 12
 CACHED_KEYS = 8_000  # 2.5 KB each
@@ -41,13 +42,28 @@ class FileVault:
 
     def __init__(self, folder: Path, randomness: Callable[[int], bytes] = os.urandom, keys: Keys | None = None) -> None:
         self._random = randomness
-        self._master = AESGCM(kept_key(folder, lambda: randomness(KEY_SIZE)))
+        path = folder / "vault.sqlite"
+        there = keys if keys is not None else SqliteKeys(path) if path.exists() else None
+        self._master = AESGCM(kept_key(folder, partial(self._new_master, folder, there)))
         self._lock = threading.RLock()
         self._keys: dict[str, AESGCM | None] = {}
         self._version = 0
         self._asked = 0.0  # when the version was asked for
-        self._rows = keys if keys is not None else SqliteKeys(folder / "vault.sqlite")
+        self._rows = there if there is not None else SqliteKeys(path)
         self._pepper = self.secret("address-pepper")
+
+    def _new_master(self, folder: Path, there: Keys | None) -> bytes:
+        """For a new vault alone: to one with rows another key would be of no use, and pass for the one that it lacks.
+
+        Raises VerificationFailed where there are rows, unless another process has just made both.
+        """
+        if there is not None and any(map(there.count, TABLES)) and not (folder / KEY_FILE).exists():
+            raise VerificationFailed(
+                "vault.master_key",
+                f"There is no {KEY_FILE} in {folder}, and the vault was sealed with one.",
+                f"Restore {KEY_FILE} from its backup, or name its folder.",
+            )
+        return self._random(KEY_SIZE)
 
     def seal(self, key_id: str, bound_to: str, fields: dict[str, Any]) -> Sealed:
         key = self._key(key_id, create=True)

@@ -265,6 +265,22 @@ def test_another_master_key_does_not_fit(vault, again, tmp_path):
     assert failed.value.code == "vault.master_key"
 
 
+def test_a_master_key_that_is_missing_is_not_replaced(vault, again, tmp_path):
+    """Also where the vault is as it was at the very beginning: its first secret is sealed already."""
+    kept = (tmp_path / "master.key").read_bytes()
+    for fill in (lambda: None, lambda: vault.seal("ann", "person-ann/1", FIELDS)):
+        fill()
+        (tmp_path / "master.key").unlink()
+        before = {file.name for file in tmp_path.iterdir()}
+        with pytest.raises(VerificationFailed, match=r"Restore master\.key") as failed:
+            again()
+        assert failed.value.code == "vault.master_key"
+        assert {file.name for file in tmp_path.iterdir()} - {"vault.sqlite-wal", "vault.sqlite-shm"} <= before
+        assert not (tmp_path / "master.key").exists()
+        (tmp_path / "master.key").write_bytes(kept)
+        again().close()
+
+
 def test_a_wrapped_key_moved_to_another_person_does_not_fit(file_vault, tmp_path):
     sealed = file_vault.seal("ann", "person-ann/1", FIELDS)
     file_vault.seal("bob", "person-bob/1", FIELDS)

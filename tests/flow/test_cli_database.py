@@ -94,6 +94,15 @@ def test_a_log_moves_to_postgresql_and_back_with_positions_keys_and_proofs(confi
     assert (fingerprints(back), head(back), trees(back)) == (before, note, shown)
 
 
+def test_a_wrong_folder_is_named_and_gets_no_key_of_its_own(config, env, tmp_path):
+    here, wrong = tmp_path / "here", tmp_path / "wrong"
+    assert fenghuo("migrate", folder=here, env=env).status == 0
+    assert fenghuo("init", folder=here, env=env).status == 0
+    refused(fenghuo("status", folder=wrong, env=env), 3, "vault.master_key")
+    refused(process("serve", "--port", "0", folder=wrong, **env), 3, "vault.master_key")
+    assert list(wrong.iterdir()) == []
+
+
 def test_a_target_that_holds_something_is_left_alone(config, env, history: History, tmp_path):
     here, there = history.folder, tmp_path / "there"
     fenghuo("migrate", folder=there, env=env)

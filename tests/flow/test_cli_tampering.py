@@ -192,6 +192,17 @@ def test_another_vault_is_noticed(signed: History) -> None:
     refused(verify(signed), 3, "vault.master_key")
 
 
+def test_a_master_key_that_is_missing_is_named_and_stays_missing(signed: History) -> None:
+    kept = (signed.folder / "master.key").read_bytes()
+    (signed.folder / "master.key").unlink()
+    for command in (("status",), ("init",), ("log", "verify"), ("people", "forget", "officer1", "--as", "officer2")):
+        refused(fenghuo(*command, folder=signed.folder), 3, "vault.master_key")
+        assert not (signed.folder / "master.key").exists()
+    refused(process("all", "--port", "0", folder=signed.folder), 3, "vault.master_key")
+    (signed.folder / "master.key").write_bytes(kept)
+    assert verify(signed).status == 0
+
+
 def test_a_master_key_that_a_crash_left_empty_is_named(signed: History) -> None:
     (signed.folder / "master.key").write_bytes(b"")
     for command in (("warning", "list"), ("log", "verify")):
