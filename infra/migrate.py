@@ -18,6 +18,7 @@ from sqlalchemy.pool import NullPool
 
 from domain.errors import InvalidInput, Refused, Unreachable
 from infra.postgres import REVISION, conninfo, views_schema
+from projections.sqlite import QUIET
 
 GRANTS = {
     "stored_events": "SELECT, INSERT",  # nothing that changes or removes an event
@@ -36,7 +37,7 @@ def migrate(url: str, schema: str, role: str | None = None) -> int:
     Raises InvalidInput for a role that does not, Refused for what the database does not permit, Unreachable.
     """
     info = conninfo(url)
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(info), poolclass=NullPool)
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(info), poolclass=NullPool, **QUIET)
     try:
         with engine.begin() as db:
             key = f"fenghuo.migrate.{schema}"

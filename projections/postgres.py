@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import psycopg
-from sqlalchemy import Connection, Engine, Integer, Text, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, Integer, Text, create_engine, event
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.compiler import TypeCompiler
+
+from projections.sqlite import QUIET
 
 READERS = 8
 CLOSE_S = 10.0
@@ -43,6 +45,7 @@ def postgres_views(conninfo: str, schema: str) -> Engine:
         max_overflow=32,
         pool_timeout=10,
         pool_pre_ping=True,
+        **QUIET,
         isolation_level="REPEATABLE READ",
     )
 
@@ -66,7 +69,20 @@ def postgres_views(conninfo: str, schema: str) -> Engine:
                 "SELECT pg_advisory_xact_lock(hashtextextended(%(key)s, 0))", {"key": f"fenghuo.views.{schema}"}
             )
 
+    event.listen(engine, "handle_error", _without_rows)
     return engine
+
+
+def _without_rows(context: ExceptionContext) -> None:
+    """Leaves of the server's words what went wrong; its details quote the row that it was about."""
+    import psycopg  # noqa: PLC0415
+
+    error = context.original_exception
+    if isinstance(error, psycopg.Error) and (brief := error.diag.message_primary):
+        whole = str(error)
+        for each in (error, context.sqlalchemy_exception):
+            if each is not None:
+                each.args = tuple(str(said).replace(whole, brief) for said in each.args)
 
 
 def _without_nul() -> Any:

@@ -10,15 +10,18 @@ from sqlalchemy.pool import StaticPool
 
 READING_KIB, WRITING_KIB = 2_048, 32_768  # pages that SQLite keeps for each connection that reads, and for the writer
 
+QUIET: dict[str, Any] = {"hide_parameters": True}
+"""For every engine of the views: what a failed statement was to write stands in no error, and so in no log line."""
+
 
 def sqlite_views(path: Path | None) -> Engine:
     """An engine on a file (WAL; not flushed at each commit, since a view that is lost is rebuilt), or in memory."""
     if path is None:
-        engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+        engine = create_engine("sqlite://", **QUIET, poolclass=StaticPool, connect_args={"check_same_thread": False})
     else:
         url = URL.create("sqlite", database=str(path))  # written as text, a path with ? or % would be another one
         engine = create_engine(
-            url, pool_size=8, max_overflow=32, connect_args={"timeout": 30, "check_same_thread": False}
+            url, **QUIET, pool_size=8, max_overflow=32, connect_args={"timeout": 30, "check_same_thread": False}
         )
     return _listened_to(engine, READING_KIB)
 
@@ -31,7 +34,7 @@ def own_connection(engine: Engine) -> Engine:
     if engine.url.database in (None, "", ":memory:"):
         return engine
     writer = create_engine(
-        engine.url, pool_size=1, max_overflow=0, connect_args={"timeout": 30, "check_same_thread": False}
+        engine.url, **QUIET, pool_size=1, max_overflow=0, connect_args={"timeout": 30, "check_same_thread": False}
     )
     return _listened_to(writer, WRITING_KIB)
 

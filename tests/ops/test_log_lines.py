@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -13,12 +14,13 @@ import aiohttp
 import pytest
 import structlog
 
+from domain.people import Channel, Person, Role
 from domain.warnings import WarningDrafted, WarningReleased
 from infra import logs
 from infra.stores import Stores
 from tests.ports import free_port
 
-from .installation import Installation, draft, install
+from .installation import SETUP, Installation, draft, install
 from .process import TOKEN, Sandbox, Serve, sandbox
 
 PEOPLE = 20
@@ -121,3 +123,42 @@ def test_lines_of_libraries_have_the_same_form_and_no_variables(capsys: pytest.C
         assert line["correlation_id"] == "c-1"
         assert "ValueError: no such thing" in line["exception"]
         assert phone not in line["exception"]
+
+
+WANG = Person(
+    person_id="wang-xiaoming-1980", node_id="milan", role=Role.CITIZEN, language="zh", channels=(Channel.SMS,),
+    tags=("wheelchair",), enterprise="acme-spa",
+)  # fmt: skip
+REFUSING = {
+    "sqlite": "CREATE TRIGGER never BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'not this one'); END",
+    "postgresql": "ALTER TABLE {table} ADD CONSTRAINT never CHECK (person_id <> 'wang-xiaoming-1980')",
+}
+
+
+@pytest.mark.usefixtures("_as_before")
+@pytest.mark.parametrize("on", ["sqlite", "postgresql"])
+async def test_views_that_cannot_be_written_say_why_and_of_nobody_what_they_were_to_write(
+    on: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.ExitStack() as stack:
+        database = stack.enter_context(request.getfixturevalue("postgres").schema()) if on == "postgresql" else None
+        await install(tmp_path / "data", 1, channels=(Channel.SMS,), database=database)
+        async with Stores(tmp_path / "data", database=database) as stores:
+            await stores.catch_up()
+            with stores.views._changing() as db:
+                db.exec_driver_sql(REFUSING[on].format(table=stores.views.directory.tables["people"].name))
+            await stores.registry.register_people([(WANG, {"name": "王小明", "phone": "+8613800138009"})], SETUP)
+            logs.configure(level="info", as_json=True)
+            following = asyncio.create_task(stores.follower.run())
+            async with asyncio.timeout(20):
+                while not stores.follower.failures:  # noqa: ASYNC110  it folds in a thread
+                    await asyncio.sleep(0.01)
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+    said = capsys.readouterr().err
+    line = json.loads(said.splitlines()[0])
+    assert line["event"] == "views_stopped"
+    assert {"sqlite": "not this one", "postgresql": 'violates check constraint "never"'}[on] in line["exception"]
+    assert [
+        word for word in (WANG.person_id, "wheelchair", "acme-spa", "王小明", "8613800138009") if word in said
+    ] == []
