@@ -262,11 +262,18 @@ class Registry(Itineraries):
 
     # Rules -----------------------------------------------------------------------------------------------------------
 
-    async def adopt_rules(self, pack: RulePack, actor: Actor) -> Done:
+    async def adopt_standard(self, pack: RulePack, actor: Actor) -> None:
+        """Puts a standard pack in force, also one that was before, unless the city has rules of its own."""
+        with self.views.reading() as db:
+            in_force = self.views.directory.rule_pack(db, self.clock.now())
+        if rulepacks.gives_way(in_force, pack):
+            await self.adopt_rules(pack, actor, anew=in_force is not None)
+
+    async def adopt_rules(self, pack: RulePack, actor: Actor, *, anew: bool = False) -> Done:
         recorded = await self.log.execute(
             rule_pack_stream(pack.rule_pack_id),
             rulepacks.evolve,
-            lambda state: rulepacks.adopt(state, pack),
+            lambda state: rulepacks.adopt(state, pack, anew=anew),
             self.origin(actor, None, pack.rule_pack_id),
         )
         return Done(id=pack.rule_pack_id, position=recorded[-1].position if recorded else 0)

@@ -6,6 +6,7 @@ stands in code. Every event names the pack it was decided under; an old event is
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
@@ -103,8 +104,11 @@ class RulePackAdopted(Event, frozen=True, kw_only=True):
     pack: RulePack
 
 
-def adopt(state: RulePack | None, pack: RulePack) -> list[Event]:
-    """Adopts a pack once. Refused where the id is taken by other rules: a changed rule is a new pack."""
+def adopt(state: RulePack | None, pack: RulePack, *, anew: bool = False) -> list[Event]:
+    """Adopts a pack once; `anew` also one that others came after, which is in force again from then on.
+
+    Refused where the id is taken by other rules: a changed rule is a new pack.
+    """
     if state is None:
         missing = [level.value for level in Level if level not in pack.levels]
         if missing:
@@ -115,7 +119,7 @@ def adopt(state: RulePack | None, pack: RulePack) -> list[Event]:
             raise InvalidInput("rulepack.quiet", "Quiet hours are two hours of the day, 0 to 23.")
         return [RulePackAdopted(pack=pack)]
     if state == pack:
-        return []
+        return [RulePackAdopted(pack=pack)] if anew else []
     raise Refused(
         "rulepack.exists", f"Rule pack {pack.rule_pack_id} exists with other rules.", "Give the new one an id."
     )
@@ -146,6 +150,14 @@ def evolve(state: RulePack | None, event: Event) -> RulePack | None:
         case RulePackAdopted(pack=pack):
             return pack
     return state
+
+
+STANDARD = re.compile("standard-[0-9]+-[0-9]+-[0-9]+")  # ids of packs that `standard` made
+
+
+def gives_way(in_force: RulePack | None, pack: RulePack) -> bool:
+    """Whether a standard pack is to take the place of the rules in force: a city's own never give way to one."""
+    return in_force is None or (bool(STANDARD.fullmatch(in_force.rule_pack_id)) and in_force != pack)
 
 
 def standard(ack_limit_s: int = 900, then_s: int | None = None) -> RulePack:

@@ -38,7 +38,9 @@ def init(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     limit = settings(data_dir=data_dir).ack_limit_s
 
     async def act(stores: Stores) -> str:
-        return (await stores.registry.adopt_rules(standard(limit), _operator())).id
+        await stores.registry.adopt_standard(standard(limit), _operator())
+        await stores.catch_up()
+        return stores.desk.rules(stores.clock.now()).rule_pack_id
 
     done = with_stores(data_dir, act, must_exist=False)
     show({"rule_pack": done}, as_json=as_json, text=lambda: f"Ready; the rules in force are {done}.")

@@ -48,6 +48,27 @@ def test_a_pack_is_adopted_once():
     assert fold(rulepacks.evolve, [RulePackAdopted(pack=PACK)]) == PACK
 
 
+def test_a_pack_that_others_came_after_is_adopted_anew():
+    assert rulepacks.adopt(PACK, PACK, anew=True) == [RulePackAdopted(pack=PACK)]
+    other = msgspec.structs.replace(PACK, term_years=4)
+    assert code_of(Refused, lambda: rulepacks.adopt(PACK, other, anew=True)) == "rulepack.exists"
+
+
+@pytest.mark.parametrize(
+    ("in_force", "gives_way"),
+    [
+        (None, True),
+        (rulepacks.standard(900), False),
+        (rulepacks.standard(600), True),
+        (msgspec.structs.replace(rulepacks.standard(600), rule_pack_id="wenzhou-2026"), False),
+        (msgspec.structs.replace(rulepacks.standard(600), rule_pack_id="standard-wenzhou"), False),
+    ],
+    ids=["none", "the same", "other numbers", "the city's", "the city's, called standard"],
+)
+def test_what_the_standard_pack_may_take_the_place_of(in_force, gives_way):
+    assert rulepacks.gives_way(in_force, rulepacks.standard(900)) is gives_way
+
+
 def test_other_rules_need_another_id():
     other = msgspec.structs.replace(PACK, term_years=4)
 
