@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import pytest
@@ -12,7 +13,7 @@ from views_rig import lived
 
 from domain.events import known_topics
 from infra.postgres import conninfo
-from projections import follower
+from projections import follower, projection
 from projections.follower import VIEWS, Views, wipe
 from projections.postgres import postgres_views
 from projections.sqlite import sqlite_views
@@ -107,6 +108,23 @@ def test_a_fingerprint_notices_one_changed_value(views):
     changed = views.fingerprints()
 
     assert {name for name, value in changed.items() if value != lived().fingerprints[name]} == {"tree"}
+
+
+def test_a_dump_reads_a_page_at_a_time_and_leaves_the_connection_to_others_meanwhile(opened, monkeypatch):
+    """A server ends who asks nothing of it for a minute, and millions of rows take longer than that to go through."""
+    views = opened()
+    views.catch_up(lived().read)
+    with views.reading() as db:
+        tree, plans = list(views.tree.dump(db)), list(views.plans.dump(db))
+        monkeypatch.setattr(projection, "PAGE", 3)
+        one, other, found = views.tree.dump(db), views.plans.dump(db), ([], [])
+        while len(found[0]) + len(found[1]) < len(tree) + len(plans):
+            for rows_, into in ((one, found[0]), (other, found[1])):
+                into.extend(itertools.islice(rows_, 2))
+            assert views.directory.hierarchy(db).nodes
+            if len(found[0]) == len(found[1]) == 2 and views.engine.dialect.name == "postgresql":
+                assert db.exec_driver_sql("SELECT count(*) FROM pg_cursors").scalar() == 2
+        assert found == (tree, plans)
 
 
 def test_dropping_everything_and_folding_again_gives_the_same(opened):
