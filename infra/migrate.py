@@ -32,9 +32,10 @@ GRANTS = {
 
 
 def migrate(url: str, schema: str, role: str | None = None) -> int:
-    """Brings the schema to this program's revision and returns it. `role`: the application's, which must exist.
+    """Brings the schema to this program's revision; the one that it is at then. `role`: the application's.
 
-    Raises InvalidInput for a role that does not, Refused for what the database does not permit, Unreachable.
+    A schema that a newer program made stays as it is, with its rights: this one runs on it as well.
+    Raises InvalidInput for a role that does not exist, Refused for what the database does not permit, Unreachable.
     """
     info = conninfo(url)
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(info), poolclass=NullPool, **QUIET)
@@ -48,9 +49,13 @@ def migrate(url: str, schema: str, role: str | None = None) -> int:
             config = Config()
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
             config.attributes.update(connection=db, schema=schema)
-            command.upgrade(config, str(REVISION))
+            found = _revision(db, schema)
+            if found < REVISION:
+                command.upgrade(config, str(REVISION))
             if role is not None:
-                _grant(db, schema, role)
+                _must_exist(db, role)
+                if found <= REVISION:
+                    _grant(db, schema, role)
     except OperationalError as error:
         raise Unreachable("database.failed", f"The database does not answer: {_said(error)}.") from error
     except DBAPIError as error:
@@ -59,12 +64,22 @@ def migrate(url: str, schema: str, role: str | None = None) -> int:
         ) from error
     finally:
         engine.dispose()
-    return REVISION
+    return max(found, REVISION)
+
+
+def _revision(db: Connection, schema: str) -> int:
+    """What the schema is at; 0 where there is nothing yet."""
+    if db.execute(text("SELECT to_regclass(:name) IS NULL"), {"name": f"{schema}.alembic_version"}).scalar():
+        return 0
+    return int(db.exec_driver_sql(f'SELECT version_num FROM "{schema}".alembic_version').scalar() or 0)  # noqa: S608
+
+
+def _must_exist(db: Connection, role: str) -> None:
+    if not db.execute(text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": role}).scalar():
+        raise InvalidInput("database.role", f"There is no role {role}.", "Make it: CREATE ROLE … LOGIN")
 
 
 def _grant(db: Connection, schema: str, role: str) -> None:
-    if not db.execute(text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": role}).scalar():
-        raise InvalidInput("database.role", f"There is no role {role}.", "Make it: CREATE ROLE … LOGIN")
     views = views_schema(schema)
     tables = db.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = :views"), {"views": views}).scalars()
     statements = [

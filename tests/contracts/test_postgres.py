@@ -268,6 +268,26 @@ def test_an_older_schema_is_refused_and_a_newer_one_is_not(config, postgres, sto
     assert (refused.value.code, refused.value.exit_status) == ("database.migrate", 4)
 
 
+def test_a_newer_schema_stays_as_it_is_and_an_older_program_runs_on_it(config, postgres):
+    """Going back is installing the older version again, whose `migrate` runs before it as ever."""
+    with postgres.role() as (role, _), postgres.connect() as db:
+        migrate(postgres.url, config.db_schema, role)
+        db.execute(f"CREATE TABLE {config.db_schema}.newer (n bigint)")
+        db.execute(f"GRANT SELECT ON {config.db_schema}.newer TO {role}")
+        db.execute(f"UPDATE {config.db_schema}.alembic_version SET version_num = %s", (str(REVISION + 1),))
+        for given in (None, role):
+            assert migrate(postgres.url, config.db_schema, given) == REVISION + 1
+        with closing_database(config) as database:
+            database.check()
+        (may,) = db.execute(
+            "SELECT has_table_privilege(%s, %s, 'SELECT')", (role, f"{config.db_schema}.newer")
+        ).fetchone()
+        assert may, "the newer program may be running still"
+        db.execute(f"DROP TABLE {config.db_schema}.newer")
+    with pytest.raises(InvalidInput, match="no role"):
+        migrate(postgres.url, config.db_schema, "nobody-here")
+
+
 def test_the_newest_step_is_the_one_that_the_program_asks_for(config, postgres):
     with psycopg.connect(postgres.url, row_factory=psycopg.rows.dict_row) as db:
         assert revision(db, config.db_schema) == REVISION

@@ -265,12 +265,18 @@ def test_a_unit_runs_a_command_that_exists_and_is_sealed(
     }.items():
         assert found[f"Service.{key}"] == [value], key
     if found["Service.Type"] != ["oneshot"]:
-        assert found["Service.Restart"] == ["on-failure"]
         assert int(found["Service.TimeoutStopSec"][0]) >= DRAIN_S + GRACE_S
         assert found["Install.WantedBy"] == ["multi-user.target"]
-    for other in " ".join(found.get("Unit.Requires", [])).split():
-        assert (OPS / "systemd" / other).is_file()
-        assert other in " ".join(found["Unit.After"]).split()
+    assert found["Service.Restart"] == ["on-failure"]
+    after = " ".join(found["Unit.After"]).split()
+    for other in " ".join(found["Unit.Wants"]).split():
+        assert (OPS / "systemd" / other).is_file() or other == "network-online.target"
+        assert other in after
+    # What it needs may come up later than it, or fail at first; required, it would be given up with that for good.
+    assert not {"Unit.Requires", "Unit.BindsTo", "Unit.Requisite"} & found.keys()
+    scaled_out = any(value.startswith("database_url:") for value in found.get("Service.LoadCredential", ()))
+    assert ("postgresql.service" in after) is scaled_out
+    assert ("fenghuo-migrate.service" in after) is (scaled_out and path.name != "fenghuo-migrate.service")
 
 
 def test_the_drop_in_with_secrets_names_real_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
