@@ -4,12 +4,15 @@ version or finds a wrong word need not wait for what the whole program is made o
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from domain.errors import InvalidInput
 
 
 class Place(NamedTuple):
@@ -20,6 +23,7 @@ class Place(NamedTuple):
     help: str  # as the command says it itself, held in step by tests/flow/test_cli_commands.py
 
 
+HALVES = re.compile("[\ud800-\udfff]")  # what Python makes of bytes that are no UTF-8
 HELP = {"help_option_names": ["-h", "--help"]}
 PLACES = {
     "demo": Place(
@@ -103,7 +107,27 @@ def loaded(name: str) -> Any:
         app.command(name)(found)
         made = typer.main.get_command(app)
     made.context_settings |= HELP
+    _legible(made)
     return made
+
+
+def _legible(command: Any) -> None:
+    """Has a command refuse words that are no UTF-8, which nothing could keep or print. Names of files may be."""
+    for below in getattr(command, "commands", {}).values():
+        _legible(below)
+    act = command.callback
+    if act is None:
+        return
+
+    def checked(**values: Any) -> Any:
+        for param in command.params:
+            given = values.get(param.name)
+            words = given if isinstance(given, list) else [given]
+            if any(isinstance(word, str) and HALVES.search(word) for word in words):
+                raise InvalidInput("cli.utf8", f"What is given for {param.get_error_hint()} is not UTF-8.")
+        return act(**values)
+
+    command.callback = checked
 
 
 class Commands(TyperGroup):

@@ -99,7 +99,7 @@ async def measure(site: Site, order: Order) -> dict[str, Any]:
     began = time.monotonic()
     limit_s = order.minutes * 60
     warning_id = await site.issue(order)
-    err.print(f"演习已发出 drill released: {warning_id}", markup=False)
+    err.print(f"演习已发出 drill released: {warning_id}")
 
     def left() -> bool:
         return time.monotonic() - began < limit_s

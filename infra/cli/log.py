@@ -13,7 +13,7 @@ import typer
 from api.events import public
 from domain.errors import InvalidInput
 from infra.cli.common import DataDir, settings, with_stores
-from infra.cli.output import AsJson, out, progress, show
+from infra.cli.output import AsJson, progress, show
 from infra.fsck import check_file, rebuilt, verify
 from infra.stores import Stores
 
@@ -67,14 +67,15 @@ def show_log(
 
 
 @log_app.command("checkpoint")
-def checkpoint(data_dir: DataDir = None) -> None:
+def checkpoint(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Signs the log as it is and prints the signed head (C2SP tlog-checkpoint) with the key to check it by."""
 
-    async def act(stores: Stores) -> str:
+    async def act(stores: Stores) -> dict[str, str | None]:
         await asyncio.to_thread(stores.prover.extend)
-        return f"{stores.prover.note() or ''}# {stores.prover.verifier.encode()}"
+        return {"note": stores.prover.note(), "key": stores.prover.verifier.encode()}
 
-    out.print(with_stores(data_dir, act), markup=False)
+    done = with_stores(data_dir, act)
+    show(done, as_json=as_json, text=lambda: f"{done['note'] or ''}# {done['key']}")
 
 
 @views_app.command("catch-up")

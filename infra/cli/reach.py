@@ -11,7 +11,7 @@ from rich.table import Table
 from domain.people import Channel
 from domain.reach import UNTESTED_DAYS, ReachTestOrdered
 from infra.cli.common import As, DataDir, actor, with_stores
-from infra.cli.output import AsJson, out, show
+from infra.cli.output import AsJson, drawn, show
 from infra.stores import Stores
 from projections.reach import Audit
 
@@ -36,12 +36,9 @@ def reach(
         return stores.reachability.audit(stores.reachability.subtree(node), days)
 
     found = with_stores(data_dir, act)
-    if as_json:
-        show(found, as_json=True, text=str)
-    else:
-        out.print(_table(found))
-        total = found.total
-        out.print(f"{total.without_contact} stations without duty contact, {total.without_deputy} without deputy")
+    total = found.total
+    lacking = f"{total.without_contact} stations without duty contact, {total.without_deputy} without deputy"
+    show(found, as_json=as_json, text=lambda: f"{drawn(_table(found))}\n{lacking}")
 
 
 def _table(found: Audit) -> Table:

@@ -112,7 +112,10 @@ def load_people(
 
 @people_app.command("forget")
 def forget(
-    person_id: Annotated[str, typer.Argument(help="Who is to be forgotten.")], person: As, data_dir: DataDir = None
+    person_id: Annotated[str, typer.Argument(help="Who is to be forgotten.")],
+    person: As,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Destroys a person's key: what is sealed of them can never be opened again. The log stays whole."""
 
@@ -120,7 +123,7 @@ def forget(
         return (await stores.registry.forget_person(person_id, actor(person))).id
 
     done = with_stores(data_dir, act)
-    show({"forgotten": done}, as_json=False, text=lambda: f"{done} is forgotten.")
+    show({"forgotten": done}, as_json=as_json, text=lambda: f"{done} is forgotten.")
 
 
 @grant_app.command("give")
@@ -150,6 +153,7 @@ def revoke(
     reason: Annotated[str, typer.Option(help="Why.")],
     person: As,
     data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Takes a grant back, from now on."""
 
@@ -157,7 +161,7 @@ def revoke(
         return (await stores.registry.revoke_grant(actor(person), grant_id, reason=reason)).id
 
     done = with_stores(data_dir, act)
-    show({"revoked": done}, as_json=False, text=lambda: f"Grant {done} is revoked.")
+    show({"revoked": done}, as_json=as_json, text=lambda: f"Grant {done} is revoked.")
 
 
 @token_app.command("issue")
@@ -185,6 +189,7 @@ def revoke_token(
     digest: Annotated[str, typer.Argument(help="The token's SHA-256: its `digest` when it was issued, or in the log.")],
     reason: Annotated[str, typer.Option(help="Why.")],
     data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Withdraws a token, a session or a login link, at once."""
 
@@ -192,7 +197,7 @@ def revoke_token(
         return (await stores.registry.revoke_token(digest, _operator(), reason=reason)).id
 
     done = with_stores(data_dir, act)
-    show({"revoked": done}, as_json=False, text=lambda: f"Token {done[:12]}… is revoked.")
+    show({"revoked": done}, as_json=as_json, text=lambda: f"Token {done[:12]}… is revoked.")
 
 
 @token_app.command("login-link")

@@ -102,10 +102,10 @@ async def _run(settings: Settings, role: Role, lanes: tuple[Lane, ...] = LANES, 
     async with stores, serving(settings, stores, role, lanes=lanes, worker=worker) as on:
         interpreter.settled()
         if role in {Role.ALL, Role.SERVE}:
-            err.print(f"Fenghuo serves at {on.url}", markup=False)
+            err.print(f"Fenghuo serves at {on.url}")
         else:
-            err.print(f"Fenghuo runs {role}, and says how it is at {on.own_url}", markup=False)
+            err.print(f"Fenghuo runs {role}, and says how it is at {on.own_url}")
         await first_of(until_stopped(), on.runtime.ousted.wait())
-        err.print("Draining…", markup=False)
+        err.print("Draining…")
         if on.runtime.ousted.is_set():
             raise others_work()

@@ -16,7 +16,7 @@ from api.preview_shapes import Preview
 from api.schemas import WarningIn, jsonable
 from domain.errors import InvalidInput, NotFound
 from infra.cli.common import As, DataDir, actor, listed, read_file, settings, with_stores
-from infra.cli.output import AsJson, Row, out, show, show_rows
+from infra.cli.output import AsJson, Row, show, show_rows, write
 from infra.cli.preview import preview_text
 from infra.stores import Stores
 from notifiers.links import Links
@@ -174,7 +174,7 @@ def export(
 
     data = with_stores(data_dir, act)
     if output is None:
-        out.print(data.decode(), markup=False, end="")
+        write(data)
         return
     try:
         output.write_bytes(data)

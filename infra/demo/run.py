@@ -194,10 +194,10 @@ class Demo:
         await live.stores.registry.issue_token(
             cast.officers[0], TokenKind.LOGIN_LINK, secret, timedelta(hours=1), SETUP
         )
-        err.print(f"\n控制台 console (opens once): {live.url}/login/{secret}", markup=False)
-        err.print("按 Ctrl-C 结束 / Ctrl-C ends it", markup=False)
+        err.print(f"\n控制台 console (opens once): {live.url}/login/{secret}")
+        err.print("按 Ctrl-C 结束 / Ctrl-C ends it")
         await until_stopped()
-        err.print("Draining…", markup=False)
+        err.print("Draining…")
 
 
 def _bearer(token: str) -> dict[str, str]:
@@ -217,4 +217,4 @@ _BEGAN = time.perf_counter()
 
 
 def _say(zh: str, en: str) -> None:
-    err.print(f"{time.perf_counter() - _BEGAN:6.1f} s  {zh} / {en}", markup=False, soft_wrap=True)
+    err.print(f"{time.perf_counter() - _BEGAN:6.1f} s  {zh} / {en}")

@@ -39,7 +39,7 @@ class Ran(msgspec.Struct, frozen=True):
 
 def fenghuo(*arguments: str | Path, folder: Path | None = None, env: dict[str, str] | None = None) -> Ran:
     """Runs one command in this process; not within a running event loop, but in a thread it may be."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     argv = ["fenghuo", *map(str, arguments)]
     settings = {"COLUMNS": "80", **({"FENGHUO_DATA_DIR": str(folder)} if folder else {}), **(env or {})}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FENGHUO_")}
@@ -57,7 +57,7 @@ def fenghuo(*arguments: str | Path, folder: Path | None = None, env: dict[str, s
             status = ended.code if isinstance(ended.code, int) else 1
         else:
             status = 0
-    return Ran(status, out.getvalue(), err.getvalue())
+    return Ran(status, *(stream.buffer.getvalue().decode() for stream in (out, err)))
 
 
 def process(*arguments: str | Path, folder: Path, cwd: Path | None = None, **env: str) -> Ran:
