@@ -5,23 +5,21 @@ Secrets are better kept in files than in either: `FENGHUO_SMS__AUTH_TOKEN_FILE=/
 
 from __future__ import annotations
 
-import os
-import tomllib
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, StringConstraints, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from domain.errors import InvalidInput
 from domain.rates import FASTEST, LARGEST_BURST, SLOWEST
+from infra.config_sources import PREFIX, Environment, secret_files, settings_file
 from infra.kafka.settings import KafkaConfig
 from infra.logs import Level
 from notifiers.prices import Prices
 
-PREFIX = "FENGHUO_"
 Prefix = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{0,6}$")]
 
 
@@ -246,7 +244,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _toml_file()))
+        return (init_settings, Environment(settings_cls), settings_file(settings_cls))
 
 
 class OwnSettings(Settings):
@@ -260,17 +258,9 @@ class OwnSettings(Settings):
         return (init_settings,)
 
 
-def _toml_file() -> Path | None:
-    named = os.environ.get(f"{PREFIX}CONFIG")
-    path = Path(named) if named else Path("fenghuo.toml")
-    if named and not path.is_file():
-        raise InvalidInput("config.missing", f"There is no settings file {path}.", "Correct FENGHUO_CONFIG.")
-    return path if path.is_file() else None
-
-
 def load(**flags: Any) -> Settings:
     """The settings in force; a flag of None says nothing. Raises InvalidInput that names the setting which is wrong."""
-    with _secret_files():
+    with secret_files():
         try:
             return Settings(**{name: value for name, value in flags.items() if value is not None})
         except ValidationError as error:
@@ -279,8 +269,12 @@ def load(**flags: Any) -> Settings:
             said = "it has another form" if first["type"] == "string_pattern_mismatch" else first["msg"]
             remedy = f"Write {FORMS[name]}." if name in FORMS else ""
             raise InvalidInput("config.invalid", f"The setting {name} is wrong: {said}.", remedy) from None
-        except tomllib.TOMLDecodeError as error:
-            raise InvalidInput("config.toml", f"The settings file is no TOML: {error}.") from None
+        except SettingsError as error:
+            section, within = str(error).partition('"')[2].partition('"')[0], str(error.__cause__)
+            name = section if within == section else f"{section}.{within}"
+            raise InvalidInput(
+                "config.invalid", f"The setting {name} is wrong: it is no JSON.", 'Write lists and maps as JSON: ["a"].'
+            ) from None
 
 
 def voice_account(settings: Settings) -> tuple[str, str] | None:
@@ -295,24 +289,3 @@ def voice_account(settings: Settings) -> tuple[str, str] | None:
             "config.voice", "The setting voice names no account, and there is none for sms.", "Set voice.account_sid."
         )
     return settings.sms.account_sid, settings.sms.auth_token.get_secret_value()
-
-
-class _secret_files:  # noqa: N801  reads like the function that it is
-    """For the time of loading, `NAME_FILE` in the environment stands for `NAME` with the file's content."""
-
-    def __enter__(self) -> None:
-        self._set: list[str] = []
-        for name, path in list(os.environ.items()):
-            if name.startswith(PREFIX) and name.endswith("_FILE"):
-                target = name.removesuffix("_FILE")
-                try:
-                    content = Path(path).read_text(encoding="utf-8").strip()
-                except (OSError, UnicodeDecodeError) as error:
-                    raise InvalidInput("config.secret", f"{name} names a file that cannot be read.") from error
-                if target not in os.environ:
-                    os.environ[target] = content
-                    self._set.append(target)
-
-    def __exit__(self, *_: object) -> None:
-        for name in self._set:
-            del os.environ[name]

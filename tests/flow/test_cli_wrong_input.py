@@ -42,6 +42,11 @@ WRONG: list[tuple[str, dict[str, str], int, str]] = [
     ("serve --log-level loud", {}, 2, "config.invalid"),
     ("serve", {"FENGHUO_DATABASE_URL_FILE": "/nowhere"}, 2, "config.secret"),
     ("serve", {"FENGHUO_DATABASE_URL_FILE": "{binary}"}, 2, "config.secret"),
+    ("status", {"FENGHUO_CONFIG": "{binary}"}, 2, "config.toml"),
+    ("status", {"FENGHUO_CONFIG": "{text}"}, 2, "config.toml"),
+    ("status", {"FENGHUO_CONFIG": "{deep}"}, 2, "config.toml"),
+    ("status", {"FENGHUO_CONFIG": "{digits}"}, 2, "config.toml"),
+    ("status", {"FENGHUO_CONFIG": "{empty}"}, 2, "config.missing"),
     ("migrate", {}, 2, "database.none"),
     ("migrate", DEAD, 4, "database.failed"),
     ("migrate", NOWHERE, 4, "database.failed"),
@@ -85,10 +90,12 @@ WRONG: list[tuple[str, dict[str, str], int, str]] = [
 def test_it_is_said_in_one_line_what_is_wrong(
     words: str, env: dict[str, str], status: int, code: str, tmp_path: Path
 ) -> None:
-    places = {name: tmp_path / name for name in ("empty", "binary", "text")}
+    places = {name: tmp_path / name for name in ("empty", "binary", "text", "deep", "digits")}
     places["empty"].mkdir()
     places["binary"].write_bytes(b"\xff\xfe\x00")
     places["text"].write_text("this is no certificate")
+    places["deep"].write_text("canaries = " + "[" * 100_000)
+    places["digits"].write_text("port = " + "9" * 5_000)
     given = {name: value.format(**places) for name, value in env.items()}
     ran = fenghuo(*words.format(**places).split(), folder=tmp_path / "data", env=given)
     refused(ran, status, code)
@@ -101,3 +108,37 @@ def test_a_setting_of_a_certain_form_is_shown_one() -> None:
     said = fenghuo("dead", "list", env=kafka(bootstrap="nonsense")).err
     assert "Write host:port" in said
     assert "Write https://warn.example" in fenghuo("serve", "--public-url", "nonsense").err
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "name"),
+    [
+        ("CANARIES", "alice", "canaries"),
+        ("CANARIES", "[" * 100_000, "canaries"),
+        ("SMS_NEXT", "{", "sms_next"),
+        ("SMS__PRICES", "+86: 0.05", "sms.prices"),
+        ("SMS__ALLOWED_COUNTRIES", "CN", "sms.allowed_countries"),
+        ("WEBHOOK__ALLOWED_ORIGINS", "http://inside.example", "webhook.allowed_origins"),
+        ("SMS", "whisper-9f3a", "sms"),
+    ],
+)
+def test_a_list_or_a_map_that_cannot_be_read_is_named_and_not_repeated(
+    variable: str, value: str, name: str, tmp_path: Path
+) -> None:
+    ran = fenghuo("status", folder=tmp_path, env={f"FENGHUO_{variable}": value})
+    refused(ran, 2, "config.invalid")
+    assert f"The setting {name} is wrong" in ran.err
+    assert value not in ran.err.replace("sms", "")
+
+
+def test_a_settings_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "locked.toml"
+    file.write_text("")
+    monkeypatch.setattr(Path, "open", _denied)  # root, who may run the tests, may read every file
+    ran = fenghuo("status", folder=tmp_path, env={"FENGHUO_CONFIG": str(file)})
+    refused(ran, 2, "config.toml")
+    assert f"{file} cannot be read: Permission denied." in ran.err
+
+
+def _denied(*_: object, **__: object) -> None:
+    raise PermissionError(13, "Permission denied")
