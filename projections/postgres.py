@@ -59,6 +59,8 @@ def postgres_views(conninfo: str, schema: str) -> Engine:
         # Everything has its index. Until a table was counted, which may be a minute after it was filled, the server
         # guesses that a hundred people are half of it, and reads it all, for every hundred.
         connection.execute("SET enable_seqscan TO off")
+        # What is read whole all the same (a table of one row) counts as dear by that, and would be compiled each time.
+        connection.execute("SET jit TO off")
         connection.autocommit = was
         connection.adapters.register_dumper(str, without_nul)
 
