@@ -19,13 +19,14 @@ from starlette.routing import Route
 from api.auth import services
 from api.services import Services
 from api.warnings import limited
-from domain.errors import InvalidInput, NotFound, NotPermitted
+from domain.errors import InvalidInput, NotFound, NotPermitted, Unreachable
 from domain.outcomes import Row
 from notifiers.aliyun import report_rows
 from notifiers.sms import status_to_row, verify_signature
 
 MAX_FORM = 64 * 1024  # bytes
 MAX_REPORTS = 1024 * 1024  # bytes
+SHOWN_S = 10.0  # how long a reply waits for views that are behind; providers wait for 15
 _SHARD = re.compile("[0-9a-f]{32}")
 _INDEX = re.compile("[0-9]{1,9}")  # not a converter of the route's: that would try to read any number of digits
 
@@ -73,8 +74,11 @@ async def inbound(request: Request) -> Response:
     params = await signed_form(request, s, sms_tokens(request, s))
     reply = {"phone": params.get("From", ""), "text": params.get("Body", "")[:2000]}
     answer = await s.desk.reply(**reply, provider_ref=params.get("MessageSid", ""))
-    if answer is None and await s.progress.reached(await s.log.last_position()):
-        # The views may not have known yet that this number was written to.
+    if answer is None:  # the views may not have known yet that this number was written to
+        if not await s.progress.reached(await s.log.last_position(), SHOWN_S):
+            raise Unreachable(
+                "callback.behind", "The views are behind the log.", "Post it again, or to the fallback address."
+            )
         await s.desk.reply(**reply, provider_ref=params.get("MessageSid", ""))
     return Response('<?xml version="1.0" encoding="UTF-8"?><Response/>', media_type="text/xml")
 

@@ -12,6 +12,8 @@ from town import Town
 from townsfolk import phone_of
 from twilio.request_validator import RequestValidator
 
+from api import callbacks
+from api.commands import Actor
 from domain.answers import AnswerReceived
 from domain.shards import ReceiptsRecorded
 
@@ -145,3 +147,18 @@ async def test_a_callback_that_is_too_large_or_no_form_is_refused(town: Town) ->
     problem(await town.http.post(path, content=b"a=" + b"x" * 70_000), 413, "request.too_large")
     problem(await town.http.post(path, content=b"&".join(b"a=1" for _ in range(300))), 422, "callback.form")
     problem(await town.http.post(path, content=b"Body=\xff\xfe"), 422, "callback.form")
+
+
+async def test_a_reply_of_a_number_that_the_views_may_not_know_yet_is_asked_for_again(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callbacks, "SHOWN_S", 0.1)
+    written = {"MessageSid": f"SM{'7' * 32}", "From": "+390000000000", "Body": "救命"}
+    warning_id = await town.draft()
+    await town.quiet()
+    with town.stores.views._changing():  # nothing is folded meanwhile
+        await town.stores.desk.release(Actor(person_id="officer2", correlation_id="meanwhile"), warning_id)
+        problem(await call(town, "/callbacks/sms/inbound", written), 503, "callback.behind")
+    await town.quiet()
+    town.read_all()
+    assert (await call(town, "/callbacks/sms/inbound", written)).status_code == 200
