@@ -2,6 +2,9 @@
 
 What PostgreSQL deletes stays in its files until VACUUM, and in archived write-ahead logs for as long as these are kept:
 wrapped by the master key, which is nowhere in the database.
+
+Whoever changes addresses takes the one row of `noting` first, and keys are made in the order of their names: of two
+that change the same rows in different orders, each would have what the other waits for.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ class PostgresKeys:
             " FROM unnest(%s::bytea[], %s::text[]) AS given (digest, person_id)"
             " ON CONFLICT (digest, person_id) DO UPDATE SET noted = excluded.noted"
         )
+        self._turn = made("SELECT 1 FROM {noting} FOR UPDATE")
         self._unnote = made("DELETE FROM {addresses} WHERE person_id = ANY(%s) AND noted < %s")
         self._noted = made("SELECT person_id FROM {addresses} WHERE digest = %s ORDER BY noted DESC, person_id")
         self._catch_up = made(
@@ -61,15 +65,16 @@ class PostgresKeys:
         return {row["key_id"]: row["wrapped"] for row in rows}
 
     def add(self, keys: Sequence[tuple[str, bytes]]) -> None:
-        ids, wrapped = [key_id for key_id, _ in keys], [each for _, each in keys]
+        ordered = sorted(keys)
+        ids, wrapped = [key_id for key_id, _ in ordered], [each for _, each in ordered]
         self._database.run(lambda db: db.execute(self._add, (ids, wrapped)))
 
     def destroy(self, key_id: str) -> None:
         def act(db: Connection[DictRow]) -> None:
             with db.transaction():
+                db.execute(self._count)
                 db.execute(self._destroy, (key_id,))
                 db.execute(self._drop, (key_id,))
-                db.execute(self._count)
 
         self._database.run(act)
 
@@ -86,7 +91,12 @@ class PostgresKeys:
         return self._database.run(act)
 
     def unnote(self, person_ids: Sequence[str], before: int) -> None:
-        self._database.run(lambda db: db.execute(self._unnote, (list(person_ids), before)))
+        def act(db: Connection[DictRow]) -> None:
+            with db.transaction():
+                db.execute(self._turn)
+                db.execute(self._unnote, (list(person_ids), before))
+
+        self._database.run(act)
 
     def noted(self, digest: bytes) -> list[str]:
         rows = self._database.run(lambda db: db.execute(self._noted, (digest,)).fetchall())

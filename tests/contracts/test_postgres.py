@@ -21,6 +21,7 @@ from domain.errors import InvalidInput, Refused, Unreachable
 from domain.feeds import FeedAdded
 from infra.clock import ManualClock
 from infra.config import DatabaseConfig
+from infra.keys_postgres import PostgresKeys
 from infra.log import postgres as log_postgres
 from infra.log import store
 from infra.log.postgres import PostgresLog
@@ -140,6 +141,53 @@ async def test_a_lock_that_somebody_keeps_is_not_waited_for_without_end(config, 
         await log.append([to("a", "1")], ORIGIN)
 
     assert failed.value.code == "log.write_failed"
+
+
+CHANGES = {
+    "note": lambda keys: keys.note([(b"1", "ann"), (b"2", "bob")]),
+    "unnote": lambda keys: keys.unnote(["bob", "ann"], 1000),
+    "destroy": lambda keys: keys.destroy("ann"),
+}
+
+
+def waits(thread: threading.Thread, holder: int, by: psycopg.Connection) -> None:
+    """Returns once what the thread does waits for the connection with that backend."""
+    blocked = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+    while by.execute(blocked, (holder,)).fetchone() == (0,):
+        assert thread.is_alive(), "it waited for nobody"
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_whoever_changes_addresses_takes_a_turn_before_any_row(config, postgres, change):
+    """Or one who forgets a person and one who registers the same would each have what the other waits for."""
+    with closing_database(config) as database, postgres.connect() as other, postgres.connect() as third:
+        keys = PostgresKeys(database)
+        keys.add([("ann", b"a"), ("bob", b"b")])
+        keys.note([(b"1", "ann"), (b"2", "bob")])
+        changing = threading.Thread(target=change, args=(keys,))
+        with other.transaction():
+            (holder,) = other.execute("SELECT pg_backend_pid()").fetchone()
+            other.execute(f"SELECT 1 FROM {config.db_schema}.noting FOR UPDATE")
+            changing.start()
+            waits(changing, holder, third)
+            for table in ("person_key", "addresses"):
+                free = third.execute(f"SELECT 1 FROM {config.db_schema}.{table} FOR UPDATE SKIP LOCKED").fetchall()
+                assert len(free) == 2, table
+        changing.join()
+
+
+def test_two_that_make_the_same_keys_do_so_in_one_order(config, postgres):
+    with closing_database(config) as database, postgres.connect() as other, postgres.connect() as third:
+        keys = PostgresKeys(database)
+        adding = threading.Thread(target=keys.add, args=([("p4", b"x"), ("p0", b"x")],))
+        with other.transaction():
+            (holder,) = other.execute("SELECT pg_backend_pid()").fetchone()
+            other.execute(f"INSERT INTO {config.db_schema}.person_key VALUES ('p0', 'y')")
+            adding.start()
+            waits(adding, holder, third)
+            other.execute(f"INSERT INTO {config.db_schema}.person_key VALUES ('p4', 'y')")
+        adding.join()
+        assert keys.wrapped(["p0", "p4"]) == {"p0": b"y", "p4": b"y"}
 
 
 # Several processes ---------------------------------------------------------------------------------------------------
