@@ -54,7 +54,7 @@ from projections.postgres import settle
 from projections.projection import Projection
 from projections.rates import RateView
 from projections.roster import Rosters
-from projections.sqlite import own_connection
+from projections.sqlite import of_the_disk, own_connection
 from projections.timers import Timers
 from projections.tree import Tree
 from projections.unclear import Unclear
@@ -368,12 +368,18 @@ class Views:
 
 @contextmanager
 def _answering(engine: Engine) -> Iterator[None]:
-    """Says Unreachable where a server is gone; a file is either there or damaged, and says itself which."""
+    """Says Unreachable where a server is gone, or a disk is full or does not answer; a damaged file says so itself."""
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         if engine.dialect.name == "sqlite":
-            raise
+            if (fault := of_the_disk(error)) is None:
+                raise
+            raise Unreachable(
+                "views.failed",
+                f"The views cannot be read or written: {fault}.",
+                "Is there room on the disk, and may it be written to?",
+            ) from error
         raise Unreachable("views.unreachable", "The views' database does not answer.") from error
 
 

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 READING_KIB, WRITING_KIB = 2_048, 32_768  # pages that SQLite keeps for each connection that reads, and for the writer
 
+OF_THE_DISK = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+    }
+)
 QUIET: dict[str, Any] = {"hide_parameters": True}
 """For every engine of the views: what a failed statement was to write stands in no error, and so in no log line."""
 
@@ -37,6 +50,14 @@ def own_connection(engine: Engine) -> Engine:
         engine.url, **QUIET, pool_size=1, max_overflow=0, connect_args={"timeout": 30, "check_same_thread": False}
     )
     return _listened_to(writer, WRITING_KIB)
+
+
+def of_the_disk(error: SQLAlchemyError) -> sqlite3.Error | None:
+    """What SQLite says where it failed for the disk, or for who holds the file, and not for what the file holds."""
+    said = getattr(error, "orig", None)  # whose code has its details above the lowest byte
+    if isinstance(said, sqlite3.Error) and getattr(said, "sqlite_errorcode", 0) & 0xFF in OF_THE_DISK:
+        return said
+    return None
 
 
 def _listened_to(engine: Engine, cache_kib: int) -> Engine:

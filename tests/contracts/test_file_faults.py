@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import structlog
 from log_rig import ORIGIN, to
+from sqlalchemy.exc import OperationalError
 
 from domain.errors import Refused, Unreachable, VerificationFailed
 from infra.copying import copy_master_key
@@ -19,6 +20,8 @@ from infra.keys import SqliteKeys
 from infra.log.checkpoints import Kept, SqliteCheckpoints
 from infra.stores import Stores
 from infra.vault import FileVault
+from projections.follower import Views
+from projections.sqlite import sqlite_views
 
 MANY = 5000
 WRITES: dict[str, Callable[[SqliteKeys], object]] = {
@@ -152,6 +155,33 @@ async def test_who_ends_while_nothing_can_be_signed_says_so_and_ends(tmp_path: P
         assert [(line["event"], line["code"]) for line in said] == [("unsigned", "proof.failed")]
         await stores.sign()
         assert stores.prover.signed() == 1
+
+
+# The views ------------------------------------------------------------------------------------------------------------
+
+
+async def test_views_on_a_full_disk_say_so_and_go_on_when_there_is_room(tmp_path: Path) -> None:
+    async with Stores(tmp_path) as stores:
+        await stores.catch_up()
+        end = await stores.log.append([to(f"a{n}", *["x"] * 100) for n in range(50)], ORIGIN)
+        with stores.views._writer.connect() as db:  # its only connection
+            db.exec_driver_sql("PRAGMA max_page_count = 1")
+        with pytest.raises(Unreachable, match=r"database or disk is full\. Is there room") as failed:
+            stores.views.rebuild(stores.log.read_now)
+        assert (failed.value.code, failed.value.exit_status) == ("views.failed", 4)
+        with stores.views._writer.connect() as db:
+            db.exec_driver_sql("PRAGMA max_page_count = 1000000")
+        assert await stores.catch_up() == end[-1].position
+
+
+def test_views_that_are_damaged_say_so_themselves(tmp_path: Path) -> None:
+    """To wait and try again, as with a disk, would not mend them."""
+    views = Views(sqlite_views(tmp_path / "views.sqlite"))
+    with views._changing() as db:
+        views.feeds.metadata.drop_all(db)
+    with pytest.raises(OperationalError, match="no such table"), views.reading() as db:
+        views.feeds.rows(db)
+    views.close()
 
 
 # The master key -------------------------------------------------------------------------------------------------------
