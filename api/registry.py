@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-import phonenumbers
-
 from api.commands import Actor, Done, Once
 from api.itineraries import Itineraries
+from api.personal import checked
 from domain import grants, people, rulepacks, stations
 from domain.errors import InvalidInput, NotFound, NotSignedIn
 from domain.events import Event
@@ -22,9 +22,6 @@ from domain.ports import Append, Origin
 from domain.private import Private
 from domain.rulepacks import RulePack
 from domain.stations import Node
-from notifiers.chat import FIXED, HOSTED, chat_target
-from notifiers.signing import secret_of
-from notifiers.targets import ports_of, public_target
 
 PORTION = 500  # persons in one append
 
@@ -88,7 +85,7 @@ class Registry(Itineraries):
                 if on_portion is not None:
                     on_portion(total)
             by = allowed[person.node_id]
-            portion.append((person, _checked(personal, self.allowed_origins)))
+            portion.append((person, checked(personal, self.allowed_origins)))
         if portion:
             total += await self._portion(portion, actor, by)
             if on_portion is not None:
@@ -97,6 +94,9 @@ class Registry(Itineraries):
 
     async def _portion(self, portion: list[tuple[Person, dict[str, Any]]], actor: Actor, by: Grant | None) -> int:
         appends: list[Append] = []
+        twice = [who for who, times in Counter(person.person_id for person, _ in portion).items() if times > 1]
+        if twice:
+            raise InvalidInput("person.twice", f"{twice[0]} is there more than once.", "Register each once.")
         with self.views.reading() as db:
             known = {p.person_id: self.views.directory.person(db, p.person_id) for p, _ in portion}
         for person, personal in portion:
@@ -153,8 +153,12 @@ class Registry(Itineraries):
         once: Once | None = None,
         bootstrap: bool = False,
     ) -> Done:
-        """Gives a role over a subtree. `bootstrap` is for the command line of the machine itself."""
+        """Gives a role over a subtree. `bootstrap` is for the command line of the machine itself, also before there is
+        a tree."""
         by = None if bootstrap else self.allow(actor, Action.GRANT_WRITE, [node_id])
+        node, _ = await self.log.load(node_stream(node_id), stations.evolve)  # the views may not be as far
+        if node is None and self._nodes():
+            raise NotFound("node.unknown", f"There is no node {node_id}.", "Load it: fenghuo hierarchy load FILE.")
         grant_id = derived("grant", person_id, role, node_id, once.key if once else self.new_id())
 
         async def decide() -> tuple[Sequence[Append], str]:
@@ -281,54 +285,3 @@ class Registry(Itineraries):
 
 def digest_of(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-CHATS = ", ".join(f"{schema}://" for schema in sorted(FIXED | HOSTED.keys()))
-
-
-def _checked(personal: dict[str, Any], allowed: frozenset[str]) -> dict[str, Any]:
-    """The personal fields with the phone in E.164. Numbers that cannot be one are refused; unusual ones are not."""
-    fields = {name: value for name, value in personal.items() if value}
-    if phone := fields.get("phone"):
-        try:
-            number = phonenumbers.parse(str(phone), "CN")
-        except phonenumbers.NumberParseException as error:
-            raise InvalidInput("person.phone", "A phone number cannot be read.", "Write it as +86…") from error
-        if not phonenumbers.is_possible_number(number):
-            raise InvalidInput("person.phone", "A phone number has an impossible length.", "Check it.")
-        fields["phone"] = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    email = str(fields.get("email", ""))
-    if email and (len(email) > 254 or email.count("@") != 1 or any(c.isspace() or ord(c) < 32 for c in email)):
-        raise InvalidInput("person.email", "A mail address cannot be one.", "Check it.")
-    if "webhook" in fields:
-        fields["webhook"] = _webhook(fields["webhook"], allowed)
-    if "chat" in fields:
-        try:
-            chat_target(fields["chat"], ports_of(allowed))
-        except ValueError:
-            raise InvalidInput(
-                "person.chat", "A chat address is not one that may be written to.", f"Use one of {CHATS}."
-            ) from None
-    return fields
-
-
-def _webhook(given: Any, allowed: frozenset[str]) -> dict[str, str]:
-    """A webhook's URL and secret, and nothing beside them. No error of it quotes either."""
-    fields = given if isinstance(given, dict) else {}
-    try:
-        public_target(fields.get("url"), allowed)
-    except ValueError:
-        raise InvalidInput(
-            "person.webhook_url",
-            "A webhook's URL may not be posted to.",
-            "Use https, a public host, no user name and port 80, 443, 8080 or 8443.",
-        ) from None
-    try:
-        secret_of(fields.get("secret"))
-    except ValueError:
-        raise InvalidInput(
-            "person.webhook_secret",
-            "A webhook's secret is not usable.",
-            "Use whsec_ and the base64 of 24 to 64 random bytes.",
-        ) from None
-    return {"url": fields["url"], "secret": fields["secret"]}

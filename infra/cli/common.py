@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import msgspec
 import structlog
 import typer
 from sqlalchemy import Connection
@@ -98,3 +99,14 @@ def read_file(path: Path, most: int = 64 * 1024 * 1024) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InvalidInput("file.unreadable", f"{path} cannot be read: {error.strerror}.") from error
+
+
+def decoded(path: Path, kind: type[T], most: int = 64 * 1024 * 1024) -> T:
+    """What a file of JSON says. Raises InvalidInput where it has another form, or cannot be read."""
+    try:
+        return msgspec.json.decode(read_file(path, most), type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        said = str(error)
+    except RecursionError:
+        said = "it is nested too deeply"
+    raise InvalidInput("file.form", f"{path} does not have the form that it should: {said}.")

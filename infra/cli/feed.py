@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from api.feeds import forms
 from domain.errors import InvalidInput
 from domain.feeds import Feed, Form, Mapping
 from domain.rulepacks import Level
-from infra.cli.common import As, DataDir, actor, listed, read_file, with_stores
+from infra.cli.common import As, DataDir, actor, decoded, listed, read_file, with_stores
 from infra.cli.output import AsJson, Row, show, show_rows
 from infra.clock import SystemClock
 from infra.stores import Stores
@@ -163,7 +162,4 @@ def _levels(pairs: list[str]) -> dict[str, Level]:
 def _mapping(file: Path | None) -> Mapping:
     if file is None:
         return Mapping()
-    try:
-        return msgspec.json.decode(read_file(file, 64 * 1024), type=Mapping)
-    except msgspec.MsgspecError as error:
-        raise InvalidInput("file.form", f"{file} does not have the form that it should: {error}.") from error
+    return decoded(file, Mapping, 64 * 1024)

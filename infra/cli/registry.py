@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from domain.people import Channel, Person, Role
 from domain.rulepacks import standard
 from domain.stations import Node
 from infra.cli import stays
-from infra.cli.common import As, DataDir, actor, correlation, read_file, settings, with_stores
+from infra.cli.common import As, DataDir, actor, correlation, decoded, settings, with_stores
 from infra.cli.output import AsJson, progress, show
 from infra.stores import Stores
 
@@ -54,7 +55,7 @@ def load_hierarchy(
     as_json: AsJson = False,
 ) -> None:
     """Registers the nodes of a file; those that are there already are left as they are."""
-    nodes = _decode(file, list[Node])
+    nodes = decoded(file, list[Node])
 
     async def act(stores: Stores) -> int:
         return await stores.registry.register_nodes(nodes, actor(person))
@@ -96,7 +97,12 @@ def load_people(
     as_json: AsJson = False,
 ) -> None:
     """Registers the people of a file. Their names and addresses are sealed before they are stored."""
-    lines = _decode(file, list[PersonLine])
+    lines = decoded(file, list[PersonLine])
+    for person_id, times in Counter(line.person_id for line in lines).items():
+        if times > 1:
+            raise InvalidInput(
+                "person.twice", f"{person_id} stands in {file} {times} times.", "Keep one of these lines."
+            )
 
     def split() -> Iterator[tuple[Person, dict[str, Any]]]:
         for line in lines:
@@ -222,10 +228,3 @@ def login_link(
 
 def _operator() -> Actor:
     return Actor(person_id=OPERATOR, correlation_id=correlation())
-
-
-def _decode(file: Path, kind: Any) -> Any:
-    try:
-        return msgspec.json.decode(read_file(file), type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InvalidInput("file.form", f"{file} does not have the form that it should: {error}.") from error

@@ -12,7 +12,7 @@ import typer
 from api.duty import RosterShown
 from domain.errors import InvalidInput
 from domain.roster import Shift
-from infra.cli.common import As, DataDir, actor, read_file, with_stores
+from infra.cli.common import As, DataDir, actor, decoded, with_stores
 from infra.cli.log import HOME_ZONE
 from infra.cli.output import AsJson, show
 from infra.stores import Stores
@@ -39,10 +39,7 @@ def set_roster(
     as_json: AsJson = False,
 ) -> None:
     """Plans a node's roster ahead; within the file's window it takes the place of what was planned."""
-    try:
-        plan = msgspec.json.decode(read_file(file), type=RosterFile)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InvalidInput("file.form", f"{file} does not have the form that it should: {error}.") from error
+    plan = decoded(file, RosterFile)
     shifts = [msgspec.structs.replace(s, from_at=_aware(s.from_at), to_at=_aware(s.to_at)) for s in plan.shifts]
 
     async def act(stores: Stores) -> RosterShown:

@@ -6,13 +6,12 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from domain import whereabouts
 from domain.errors import InvalidInput
 from domain.whereabouts import Stay
-from infra.cli.common import As, DataDir, actor, read_file, with_stores
+from infra.cli.common import As, DataDir, actor, decoded, with_stores
 from infra.cli.output import AsJson, progress, show
 from infra.stores import Stores
 
@@ -63,10 +62,7 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Notes the stays of a file; those with an id that is known already take the earlier one's place."""
-    try:
-        lines = msgspec.json.decode(read_file(file), type=list[StayLine])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InvalidInput("file.form", f"{file} does not have the form that it should: {error}.") from error
+    lines = decoded(file, list[StayLine])
     for number, line in enumerate(lines, 1):  # all of them before the first is noted
         try:
             whereabouts.check(line)
