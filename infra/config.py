@@ -170,7 +170,7 @@ FORMS = {
 """What a setting looks like whose pattern says little to people."""
 
 
-def _address(url: str) -> str:
+def web_address(url: str) -> str:
     """A URL that links can be made from, or nothing."""
     try:
         parts = urlsplit(url)
@@ -182,7 +182,12 @@ def _address(url: str) -> str:
     return url
 
 
-PublicUrl = Annotated[str, AfterValidator(_address)]
+def own_address(host: str, port: int) -> str:
+    """The URL of a port of this machine."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+PublicUrl = Annotated[str, AfterValidator(web_address)]
 
 
 class Settings(BaseSettings):
@@ -233,7 +238,7 @@ class Settings(BaseSettings):
 
     def reached_at(self, port: int | None = None) -> str:
         """The address under which links and callbacks reach us. `port`: the one that is listened on."""
-        return (self.public_url or f"http://{self.host}:{port or self.port}").rstrip("/")
+        return (self.public_url or own_address(self.host, port or self.port)).rstrip("/")
 
     @classmethod
     def settings_customise_sources(

@@ -18,7 +18,7 @@ from api.health import Meters
 from domain.errors import InvalidInput, Unreachable
 from domain.rulepacks import LANES, Lane
 from infra import bounces, interpreter, traces, wiring
-from infra.config import Settings
+from infra.config import Settings, own_address
 from infra.roles import Role
 from infra.runtime import Runtime
 from infra.sandboxed import Sandbox, sandboxed
@@ -110,7 +110,7 @@ async def serving(
                 backlog=4096,
             )
             server = Server(config, app)
-            own_url = f"http://{where[0]}:{port}"
+            own_url = own_address(where[0], port)
             if sandbox is not None:
                 sandbox.report_to(url, own_url if api else url)
             await runtime.start()
@@ -150,8 +150,10 @@ async def until_stopped() -> None:
 
 
 def _listen(host: str, port: int, setting: str = "--port") -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()  # every address of the machine, of either version
     try:
-        return socket.create_server((host, port), backlog=4096, reuse_port=False)
+        return socket.create_server((host, port), family=family, backlog=4096, dualstack_ipv6=both)
     except OSError as error:
         what = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
         raise Unreachable("serve.port", f"Port {port} on {host} {what}.", f"Choose another with {setting}.") from error

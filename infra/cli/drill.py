@@ -149,10 +149,10 @@ class _Api:
 
     async def issue(self, order: Order) -> str:
         body = msgspec.to_builtins(order)
-        return str((await self._ask("POST", "/v1/drills", json=body, headers={"Idempotency-Key": uuid4().hex}))["id"])
+        return str((await self._ask("POST", "v1/drills", json=body, headers={"Idempotency-Key": uuid4().hex}))["id"])
 
     async def report(self, warning_id: str) -> dict[str, Any]:
-        return await self._ask("GET", f"/v1/warnings/{warning_id}/drill-report")
+        return await self._ask("GET", f"v1/warnings/{warning_id}/drill-report")
 
     async def _ask(self, method: str, path: str, **more: Any) -> dict[str, Any]:
         try:
@@ -170,10 +170,12 @@ async def _api(url: str, token: str = "") -> AsyncIterator[Site]:
     token = token or os.environ.get("FENGHUO_TOKEN", "")
     if not token:
         raise InvalidInput("drill.token", "FENGHUO_TOKEN is not set.", "Issue one: fenghuo token issue PERSON.")
-    if not url.startswith(("http://", "https://")):
-        raise InvalidInput("drill.url", "The URL begins with http:// or https://.")
     headers, limits = {"Authorization": f"Bearer {token}"}, aiohttp.ClientTimeout(total=30)
-    async with aiohttp.ClientSession(url, headers=headers, timeout=limits) as http:
+    try:
+        session = aiohttp.ClientSession(f"{config.web_address(url).rstrip('/')}/", headers=headers, timeout=limits)
+    except ValueError as error:
+        raise InvalidInput("drill.url", "The URL is none of a web server.", "Write https://warn.example.") from error
+    async with session as http:
         yield _Api(http)
 
 

@@ -19,6 +19,7 @@ from infra.stores import Stores
 
 log_app = typer.Typer(help="The log itself: verify it, print it.", no_args_is_help=True)
 views_app = typer.Typer(help="The views, which can be rebuilt from the log at any time.", no_args_is_help=True)
+LAST = 2**63 - 1  # the highest position that a database can count to
 HOME_ZONE = ZoneInfo("Asia/Shanghai")
 
 
@@ -46,7 +47,7 @@ def verify_log(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 @log_app.command("show")
 def show_log(
-    after: Annotated[int, typer.Option(help="Start after this position.", min=0)] = 0,
+    after: Annotated[int, typer.Option(help="Start after this position.", min=0, max=LAST)] = 0,
     limit: Annotated[int, typer.Option(help="How many events.", min=1, max=100_000)] = 50,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -162,7 +163,7 @@ def replay(
 def position_at(stores: Stores, at: str) -> int:
     """The last position at or before a moment. Raises InvalidInput for what is neither a position nor a time."""
     last = stores.log.last_position_now()
-    if at.isdecimal():
+    if at.isdecimal() and len(at) < len(str(LAST)):
         return min(int(at), last)
     try:
         moment = datetime.fromisoformat(at)

@@ -78,6 +78,8 @@ def test_all_commands_are_known_to_these_tests() -> None:
         ("replay",),
         ("log", "show", "--limit", "0"),
         ("log", "show", "--after", "x"),
+        ("log", "show", "--after", "9" * 20),
+        ("log", "show", "--after", "9223372036854775808"),
         ("grant", "give", "p", "emperor", "office"),
         ("serve", "--port", "70000"),
         ("demo", "--people", "1"),
@@ -128,8 +130,12 @@ def test_wrong_use_is_2(arguments: tuple[str, ...], tmp_path: Path) -> None:
         (("replay", "--at", "1", "--view", "nothing"), 2, "view.unknown"),
         (("replay", "--at", "yesterday"), 2, "replay.at"),
         (("replay", "--at", "-5"), 2, "replay.at"),
+        (("replay", "--at", "9" * 20), 2, "replay.at"),
+        (("replay", "--at", "9" * 5000), 2, "replay.at"),
+        (("grant", "give", "officer1", "auditor", "nosuch"), 1, "node.unknown"),
+        (("grant", "give", "officer1", "auditor", "nosuch", "--as", "officer1"), 1, "permission.denied"),
     ],
-    ids=lambda v: " ".join(v) if isinstance(v, tuple) else None,
+    ids=lambda v: " ".join(v)[:60] if isinstance(v, tuple) else None,
 )
 def test_a_failure_is_one_line(
     history: History, tmp_path: Path, arguments: tuple[str, ...], status: int, code: str

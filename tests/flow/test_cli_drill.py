@@ -6,6 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from setting import History
 from terminal import fenghuo, process, refused
 
@@ -47,11 +49,33 @@ async def test_a_drill_beside_a_running_program(tmp_path: Path) -> None:
         (("drill", "--limit", "2000"), "drill.limit"),
         (("drill", "--url", "http://127.0.0.1:1"), "drill.token"),
         (("drill", "--url", "nonsense"), "drill.url"),
+        (("drill", "--url", "http://"), "drill.url"),
+        (("drill", "--url", "http://warn.example:99999"), "drill.url"),
+        (("drill", "--url", "http://[::1"), "drill.url"),
+        (("drill", "--url", "https://warn.example/?a=b"), "drill.url"),
     ],
 )
 def test_wrong_use_says_what_is_missing(tmp_path: Path, arguments: tuple[str, ...], code: str) -> None:
     env = {"FENGHUO_TOKEN": "x"} if code == "drill.url" else {}
     refused(fenghuo(*arguments, folder=tmp_path, env=env), 2, code)
+
+
+async def test_an_installation_below_a_path_is_asked_there(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.json_response({"code": "drill.limit", "detail": "No."}, status=409)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    server = TestServer(app)
+    await server.start_server()
+    for url in (server.make_url("/"), server.make_url("/warn"), server.make_url("/warn/")):
+        ran = await asyncio.to_thread(fenghuo, "drill", "--url", str(url), folder=tmp_path, env={"FENGHUO_TOKEN": "x"})
+        refused(ran, 1, "drill.limit")
+    await server.close()
+    assert asked == ["/v1/drills", "/warn/v1/drills", "/warn/v1/drills"]
 
 
 def test_the_preview_of_a_draft(history: History) -> None:
