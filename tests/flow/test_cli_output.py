@@ -55,7 +55,7 @@ def test_the_words_of_others_are_printed_as_they_are(odd: tuple[Path, str], tmp_
     assert HEADLINE in fenghuo("warning", "list", folder=folder).out
     shown = fenghuo("warning", "show", warning_id, folder=folder).out
     assert HEADLINE in shown and json.dumps(WORDS, ensure_ascii=False) in shown
-    reach = fenghuo("reach", folder=folder, env={"COLUMNS": "200"})
+    reach = fenghuo("reach", folder=folder, env={"COLUMNS": "200", "TERM": "xterm"})
     assert reach.status == 0, reach.err
     assert f"{NODE['name_zh']} {NODE['name_en']}" in " ".join(reach.out.split())
 
