@@ -55,9 +55,9 @@ def test_the_words_of_others_are_printed_as_they_are(odd: tuple[Path, str], tmp_
     assert HEADLINE in fenghuo("warning", "list", folder=folder).out
     shown = fenghuo("warning", "show", warning_id, folder=folder).out
     assert HEADLINE in shown and json.dumps(WORDS, ensure_ascii=False) in shown
-    reach = fenghuo("reach", folder=folder, env={"COLUMNS": "200", "TERM": "xterm"})
-    assert reach.status == 0, reach.err
-    assert f"{NODE['name_zh']} {NODE['name_en']}" in " ".join(reach.out.split())
+    reach = printed("reach", folder=folder, COLUMNS="200", TERM="xterm")  # how wide it is, is asked once a process
+    assert reach.returncode == 0, reach.stderr
+    assert f"{NODE['name_zh']} {NODE['name_en']}" in " ".join(reach.stdout.decode().split())
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
