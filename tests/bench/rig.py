@@ -89,6 +89,14 @@ async def installation(
                 await runtime.stop(drain_s=5)
 
 
+def _noon() -> str:
+    """A zone in which it is about noon now: at night, warnings that wake nobody would wait for the morning."""
+    return f"Etc/GMT{datetime.now(UTC).hour - 12:+d}"
+
+
+NOON = _noon()
+
+
 async def populate(
     stores: Stores,
     channels: Channel | tuple[Channel, ...],
@@ -193,6 +201,6 @@ def node(node_id: str, kind: Kind, parent: str | None) -> Node:
         country="IT" if kind is Kind.STATION else "CN",
         lat=45.0,
         lon=9.0,
-        zone="Europe/Rome",
+        zone=NOON,
         scope=Scope.OVERSEAS if kind is Kind.STATION else None,
     )
