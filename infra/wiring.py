@@ -49,7 +49,7 @@ def channels(settings: Settings, stores: Stores) -> dict[Channel, Notifier]:
     if settings.webpush is not None:
         found[Channel.WEBPUSH] = web_push(settings.webpush, stores)
     if settings.sandbox:
-        return found | sandboxed(settings, found)
+        return found | taken_here(settings, found)
     hooks = settings.webhook
     found[Channel.WEBHOOK] = WebhookNotifier(
         WebhookSettings(
@@ -76,7 +76,7 @@ def web_push(push: WebPushConfig, stores: Stores) -> WebPushNotifier:
     )
 
 
-def sandboxed(settings: Settings, found: dict[Channel, Notifier]) -> dict[Channel, Notifier]:
+def taken_here(settings: Settings, found: dict[Channel, Notifier]) -> dict[Channel, Notifier]:
     """In the sandbox, what stands in for channels whose addresses are people's own: nothing leaves by these."""
     origins = settings.webpush.allowed_origins if settings.webpush else []
     taken: dict[Channel, Notifier] = {

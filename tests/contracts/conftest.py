@@ -1,17 +1,20 @@
-"""One rig a channel: a sandbox provider, and a notifier that speaks to it, behind one face for the contract suite."""
+"""What the contract suites share: one rig a channel (a sandbox provider, and a notifier that speaks to it, behind one
+face), and a database for views of either kind."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy import Engine
 
 from domain.outcomes import Outcome
+from infra.postgres import conninfo
 from infra.sandbox.behaviour import Behaviour
 from infra.sandbox.push import SandboxPush
 from infra.sandbox.sms import SandboxSms
@@ -24,6 +27,8 @@ from notifiers.sms import SmsNotifier, SmsSettings
 from notifiers.voice import VoiceNotifier, VoiceSettings
 from notifiers.webhook import WebhookNotifier, WebhookSettings
 from notifiers.webpush import WebPushNotifier, WebPushSettings
+from projections.postgres import postgres_views
+from projections.sqlite import sqlite_views
 
 ACCOUNT, TOKEN = "AC" + "7" * 32, "token-that-nobody-may-see"
 VAPID_KEY = (
@@ -31,6 +36,18 @@ VAPID_KEY = (
     .rstrip(b"=")
     .decode()
 )
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """An empty database for views, of either kind."""
+    if request.param == "sqlite":
+        yield sqlite_views(None)
+        return
+    with request.getfixturevalue("postgres").schema() as config:
+        made = postgres_views(conninfo(config.url.get_secret_value()), config.db_schema)
+        yield made
+        made.dispose()
 
 
 def rendered(**changes: Any) -> Rendered:

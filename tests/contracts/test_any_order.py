@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
@@ -23,11 +21,8 @@ from domain.relays import RelayAcknowledged, RelayAssessed, RelayDelivered, Rela
 from domain.rulepacks import Lane, Level, standard
 from domain.shards import ChunkRecorded, Circle, Purpose, ReceiptsRecorded, ShardPlanned
 from domain.warnings import Release, WarningDrafted, WarningExpired, WarningReleased
-from infra.postgres import conninfo
 from projections.inbox import Inbox
-from projections.postgres import postgres_views
 from projections.projection import Projection
-from projections.sqlite import sqlite_views
 from projections.timers import Timers
 from projections.tree import Tree
 
@@ -121,17 +116,6 @@ acts = st.one_of(
     ),
     st.builds(CaseClosed, **cases, closed_by=st.just("x"), result=st.just("done")),
 )
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    if request.param == "sqlite":
-        yield sqlite_views(None)
-        return
-    with request.getfixturevalue("postgres").schema() as config:
-        made = postgres_views(conninfo(config.url.get_secret_value()), config.db_schema)
-        yield made
-        made.dispose()
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -23,10 +23,7 @@ from sqlalchemy import (
     update,
 )
 
-from infra.postgres import conninfo
-from projections.postgres import postgres_views
 from projections.projection import FEW, Bulk, Json, Utc, add, upsert
-from projections.sqlite import sqlite_views
 
 AT = datetime(2026, 7, 1, 8, 0, 0, 123456, tzinfo=UTC)
 WORDS = ["", "台风 🌀", "a'b\"c", "back\\slash", "\\u0000 as it is typed", "line\nbreak", "{}", "NULL", "%(rows)s", "%"]
@@ -51,15 +48,6 @@ changing = (
         **{name: bindparam(name) for name in ("there", "at", "more")},
     )
 )
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    if request.param == "sqlite":
-        yield sqlite_views(None)
-        return
-    with request.getfixturevalue("postgres").schema() as config:
-        yield postgres_views(conninfo(config.url.get_secret_value()), config.db_schema)
 
 
 @pytest.fixture

@@ -17,12 +17,9 @@ from domain.outcomes import Outcome, Reason, Row
 from domain.people import Channel
 from domain.rulepacks import Lane
 from domain.shards import ChunkRecorded, Circle, Purpose, ReceiptsRecorded, ShardPlanned
-from infra.postgres import conninfo
 from projections.contact_points import ContactPoints
 from projections.deliveries import Deliveries
 from projections.listed import Listed, alike
-from projections.postgres import postgres_views
-from projections.sqlite import sqlite_views
 from projections.tree import Tree
 from projections.tree_people import Step, step_of
 
@@ -31,17 +28,6 @@ PEOPLE = [f"person-{n}" for n in range(6)]
 NODES = ("rome", "milan")
 
 things = Table("listed_things", MetaData(), Column("idx", Integer), Column("word", Text), Column("about", Text))
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    if request.param == "sqlite":
-        yield sqlite_views(None)
-        return
-    with request.getfixturevalue("postgres").schema() as config:
-        made = postgres_views(conninfo(config.url.get_secret_value()), config.db_schema)
-        yield made
-        made.dispose()
 
 
 @pytest.fixture
