@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Connection, Index, Integer, Text, and_, case, func, or_, select
+from sqlalchemy import Boolean, Column, Connection, Index, Integer, Row, Text, and_, case, func, or_, select
 
 from domain.events import Recorded
 from domain.outcomes import REACHED
@@ -113,11 +113,11 @@ class Deliveries(Projection):
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
-    def queue(self, db: Connection, now: datetime, worker: str, limit: int, stale: int = 0) -> list[dict[str, Any]]:
+    def queue(self, db: Connection, now: datetime, worker: str, limit: int, stale: int = 0) -> Sequence[Row[Any]]:
         """Shards that have something to send now and that nobody else is at: highest lane first, oldest first.
 
-        Of each lane and channel at most `limit`, so that what waits for one channel does not hide the others. What was
-        written up to the position `stale` is due whatever it says.
+        Each as (shard_id, lane, channel, position). Of each lane and channel at most `limit`, so that what waits for
+        one channel does not hide the others. What was written up to the position `stale` is due whatever it says.
         """
         s = self.shards.c
         place = func.row_number().over(partition_by=(s.lane, s.channel), order_by=s.planned_position).label("place")
@@ -136,7 +136,7 @@ class Deliveries(Projection):
             .where(w.place <= limit)
             .order_by(w.lane, w.planned_position)
         )
-        return [dict(row) for row in db.execute(query).mappings()]
+        return db.execute(query).all()
 
     def next_due(self, db: Connection, now: datetime) -> datetime | None:
         """When, after `now`, the next resting shard is due."""

@@ -77,8 +77,8 @@ class ViewQueue:
         with self._views.reading() as db:
             rows = self._views.deliveries.queue(db, now, worker, limit, stale)
         found += [
-            Waiting(r["shard_id"], LANES[r["lane"]], Channel(r["channel"]), r["position"], r["position"] <= stale)
-            for r in rows
+            Waiting(shard_id, LANES[lane], Channel(channel), position, position <= stale)
+            for shard_id, lane, channel, position in rows
         ]
         mine = [waiting for waiting in found if waiting.lane in self._lanes]
         return sorted(mine, key=lambda waiting: LANES.index(waiting.lane))

@@ -24,6 +24,7 @@ _log = structlog.get_logger("fenghuo.feed")
 
 LONGEST_BACKOFF_S = 15.0
 FIRST_BACKOFF_S = 0.2
+PACE_S = 0.1  # between two batches that are not full: a request to the brokers for each commit costs more than its events
 FOREVER = {"cleanup.policy": "delete", "retention.ms": "-1", "max.message.bytes": str(LARGEST)}
 LATEST = {"cleanup.policy": "compact", "segment.ms": str(3600 * 1000)}
 KEY = b"feed"
@@ -85,14 +86,18 @@ class FeedRelay:
         async with producer(config) as sending:
             while True:
                 growth = self._log.growth()
-                if not await self._batch(sending):
+                events = await self._batch(sending)
+                if not events:
                     await growth.wait()
+                elif events < config.batch:
+                    await asyncio.sleep(PACE_S)
 
-    async def _batch(self, sending: Producer) -> bool:
+    async def _batch(self, sending: Producer) -> int:
+        """Publishes what comes next; how many events that were."""
         config = self._config
         batch = await self._log.read(self.published, config.batch)
         if not batch:
-            return False
+            return 0
         with answered():
             taken = []
             for recorded in batch:
@@ -103,7 +108,7 @@ class FeedRelay:
             position = batch[-1].position
             await sending.send_and_wait(config.feed_position, msgspec.json.encode(Reached(position)), key=KEY)
         self.published = position
-        return True
+        return len(batch)
 
 
 async def reached(config: KafkaConfig) -> int:

@@ -57,7 +57,7 @@ async def test_what_another_worker_began_is_free_once_its_lease_is_over(tmp_path
 
             def offered(after: int) -> set[str]:
                 now = NOW + timedelta(seconds=after)
-                return begun & {row["shard_id"] for row in s.views.deliveries.queue(db, now, "another", 100)}
+                return begun & {row.shard_id for row in s.views.deliveries.queue(db, now, "another", 100)}
 
             assert offered(seconds - 1) == set()
             assert offered(seconds + 1) == waiting

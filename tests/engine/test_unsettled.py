@@ -76,7 +76,7 @@ async def test_a_stopped_shard_with_something_in_doubt_is_settled_at_the_next_st
         assert LATE in h.planned(warning_id, Purpose.CANCEL)
         assert LATE in h.sent()
         assert h.view(lambda v, db: v.deliveries.unfinished(db, warning_id)) == []
-        assert shard_id not in {row["shard_id"] for row in h.view(lambda v, db: v.deliveries.queue(db, NOW, "x", 9))}
+        assert shard_id not in {row.shard_id for row in h.view(lambda v, db: v.deliveries.queue(db, NOW, "x", 9))}
         leases = [e for e in h.events(ShardLeased) if e.shard_id == shard_id]
         assert len(leases) == 2  # its own, and the one for what was in doubt
 
