@@ -34,7 +34,7 @@ class Casework(Reading):
         once: Once | None = None,
     ) -> Done:
         """A station's report of an incident; it names only people and warnings that its station may know of."""
-        grant = self.allow(actor, Action.CASE_OPEN, [node_id])
+        origin = self.allow(actor, Action.CASE_OPEN, [node_id])
         case_id = derived("case-report", actor.person_id, once.key) if once else self.new_id()
         personal = Private(person_id or f"case:{case_id}", {"text": bounded(text)})
 
@@ -53,7 +53,7 @@ class Casework(Reading):
             )
             return [Append(case_stream(case_id), 0, events)], case_id
 
-        return await self.commit(decide, self.origin(actor, grant), once)
+        return await self.commit(decide, origin, once)
 
     def _knows_warning(self, actor: Actor, warning_id: str | None) -> bool:
         """Whether they may read the warning; none is known to everybody."""
@@ -76,12 +76,12 @@ class Casework(Reading):
         self, actor: Actor, case_id: str, *, node_id: str, instruction: str, once: Once | None = None
     ) -> Done:
         case = await self._load_case(case_id)
-        grant = self.allow(actor, Action.CASE_TASK, [node_id, case.node_id])
+        origin = self.allow(actor, Action.CASE_TASK, [node_id, case.node_id])
         self._known_node(node_id)
         return await self._case(
             case_id,
             lambda s: cases.task(s, node_id=node_id, tasked_by=actor.person_id, instruction=bounded(instruction)),
-            self.origin(actor, grant),
+            origin,
             once,
         )
 
@@ -99,7 +99,7 @@ class Casework(Reading):
         case = await self._load_case(case_id)
         office = self._known_node(node_id) is not Kind.STATION
         # An office acts on the cases below it; a station that was tasked acts on a case that may be another's.
-        grant = self.allow(actor, Action.CASE_ACT, [node_id, case.node_id] if office else [node_id])
+        origin = self.allow(actor, Action.CASE_ACT, [node_id, case.node_id] if office else [node_id])
         personal = Private(case.person_id or f"case:{case_id}", {"text": bounded(text)})
         return await self._case(
             case_id,
@@ -112,17 +112,17 @@ class Casework(Reading):
                 personal=personal,
                 is_office=office,
             ),
-            self.origin(actor, grant),
+            origin,
             once,
         )
 
     async def close_case(self, actor: Actor, case_id: str, *, result: str, once: Once | None = None) -> Done:
         case = await self._load_case(case_id)
-        grant = self.allow(actor, Action.CASE_TASK, [case.node_id])
+        origin = self.allow(actor, Action.CASE_TASK, [case.node_id])
         return await self._case(
             case_id,
             lambda s: cases.close(s, closed_by=actor.person_id, result=bounded(result)),
-            self.origin(actor, grant),
+            origin,
             once,
         )
 

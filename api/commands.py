@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection
 
 from domain import commands
 from domain.errors import FenghuoError, NotFound, NotPermitted, Refused, VersionConflict
@@ -63,12 +62,15 @@ class Commands:
         self.clock = clock
         self.new_id = new_id
 
-    def allow(self, actor: Actor, action: Action, node_ids: Sequence[str]) -> Grant:
-        """The grant that lets the actor do this to all these nodes now. Raises NotPermitted: deny by default."""
+    def allow(self, actor: Actor, action: Action, node_ids: Sequence[str]) -> Origin:
+        """The origin of what the actor does to all these nodes now: by which grant, and under the rules in force.
+
+        Raises NotPermitted where no grant lets them: deny by default.
+        """
         now = self.clock.now()
         with self.views.reading() as db:
-            grants = self._grants(db, actor.person_id, actor.grant_id)
-            hierarchy = self.views.directory.hierarchy(db)
+            grants, hierarchy, pack = self.views.directory.standing(db, actor.person_id, now)
+        grants = _bound(grants, actor.grant_id)
         found = [can(grants, hierarchy, actor.person_id, action, node_id, now) for node_id in node_ids]
         if not found or found[0] is None or None in found:
             raise NotPermitted(
@@ -76,7 +78,12 @@ class Commands:
                 f"No grant allows {action.value} here.",
                 "Ask the duty office for a grant, or somebody who has one.",
             )
-        return found[0]
+        return Origin(
+            actor=actor.person_id,
+            correlation_id=actor.correlation_id,
+            grant_id=found[0].grant_id,
+            rule_pack_id=pack.rule_pack_id if pack else None,
+        )
 
     def may_anywhere(self, person_id: str) -> frozenset[Action]:
         """All actions that some grant in force allows somewhere: for showing or hiding buttons, not for deciding."""
@@ -89,7 +96,7 @@ class Commands:
         """All nodes that the person may do this to now, by `grant_id` alone where one is named."""
         now = self.clock.now()
         with self.views.reading() as db:
-            grants = self._grants(db, person_id, grant_id)
+            grants = _bound(self.views.directory.grants_of(db, person_id), grant_id)
             hierarchy = self.views.directory.hierarchy(db)
         tops = [g.node_id for g in grants if action in ALLOWED[g.role] and g.in_force(now)]
         return frozenset(node_id for top in tops for node_id in hierarchy.subtree(top))
@@ -110,33 +117,32 @@ class Commands:
         """The actor's grants in force that allow all these actions."""
         now = self.clock.now()
         with self.views.reading() as db:
-            grants = self._grants(db, actor.person_id, actor.grant_id)
+            grants = _bound(self.views.directory.grants_of(db, actor.person_id), actor.grant_id)
         return [grant for grant in grants if actions <= ALLOWED[grant.role] and grant.in_force(now)]
-
-    def _grants(self, db: Connection, person_id: str, grant_id: str | None) -> Sequence[Grant]:
-        grants = self.views.directory.grants_of(db, person_id)
-        return grants if grant_id is None else [grant for grant in grants if grant.grant_id == grant_id]
 
     def rules(self, at: datetime) -> RulePack:
         """The rules in force. Raises Refused where there are none."""
         with self.views.reading() as db:
             pack = self.views.directory.rule_pack(db, at)
         if pack is None:
-            raise Refused("rulepack.none", "No rule pack is in force.", "Adopt one: fenghuo init.")
+            raise no_rules()
         return pack
 
-    def origin(self, actor: Actor, grant: Grant | None, rule_pack_id: str | None = None) -> Origin:
-        """The origin of what the actor does by a grant, under the rules in force unless others are named."""
+    def rules_of(self, origin: Origin) -> RulePack:
+        """The rules that were in force when this was allowed. Raises Refused where there were none."""
+        with self.views.reading() as db:
+            pack = self.views.directory.rule_pack_by_id(db, origin.rule_pack_id)
+        if pack is None:
+            raise no_rules()
+        return pack
+
+    def origin(self, actor: Actor, rule_pack_id: str | None = None) -> Origin:
+        """The origin of what needs no grant, under the rules in force unless others are named."""
         if rule_pack_id is None:
             with self.views.reading() as db:
                 pack = self.views.directory.rule_pack(db, self.clock.now())
             rule_pack_id = pack.rule_pack_id if pack else None
-        return Origin(
-            actor=actor.person_id,
-            correlation_id=actor.correlation_id,
-            grant_id=grant.grant_id if grant else None,
-            rule_pack_id=rule_pack_id,
-        )
+        return Origin(actor=actor.person_id, correlation_id=actor.correlation_id, rule_pack_id=rule_pack_id)
 
     async def commit(self, decision: Decision, origin: Origin, once: Once | None = None) -> Done:
         """Takes the decision and stores it; takes it anew while others write first. Durable when it returns.
@@ -176,6 +182,15 @@ class Commands:
             return None
         commands.accept(accepted, fingerprint=once.fingerprint, result=accepted.result)
         return Done(id=accepted.result, repeated=True)
+
+
+def _bound(grants: Sequence[Grant], grant_id: str | None) -> Sequence[Grant]:
+    """Those that a credential may use: the one that it is bound to, or all."""
+    return grants if grant_id is None else [grant for grant in grants if grant.grant_id == grant_id]
+
+
+def no_rules() -> Refused:
+    return Refused("rulepack.none", "No rule pack is in force.", "Adopt one: fenghuo init.")
 
 
 def expect(version: int, expected: int | None) -> None:

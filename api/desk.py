@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from api import countries
 from api.casework import MAX_WORDS, Casework, bounded
-from api.commands import Actor, Done, Once, expect, found
+from api.commands import Actor, Done, Once, expect, found, no_rules
 from api.reading import acknowledged_by, help_case, sender
 from domain import answers, cases, relays, shards, warnings
 from domain.answers import Answer
@@ -50,17 +50,23 @@ class Desk(Casework):
 
         Whoever replaces a warning needs the right to draft that one too: a correction is told wherever it was told.
         """
-        grant = self.allow(actor, Action.WARNING_DRAFT, content.target.nodes)
+        origin = self.allow(actor, Action.WARNING_DRAFT, content.target.nodes)
+        if origin.rule_pack_id is None:
+            raise no_rules()
+        new = warning_id is None  # nearly always: that it is not gets known when the append does not fit
         if warning_id is None:
             warning_id = derived("draft", actor.person_id, once.key) if once else self.new_id()
+        stream = warning_stream(warning_id)
 
         async def decide() -> tuple[Sequence[Append], str]:
+            nonlocal new
             self._check_countries(content)
             parent: WarningState | None = None
             if updates is not None:
                 parent, _ = await self.log.load(warning_stream(updates), warnings.evolve)
                 self._allow_replacing(actor, parent)
-            state, version = await self.log.load(warning_stream(warning_id), warnings.evolve)
+            state, version = (None, 0) if new else await self.log.load(stream, warnings.evolve)
+            new = False
             events = warnings.draft(
                 state,
                 warning_id=warning_id,
@@ -69,9 +75,9 @@ class Desk(Casework):
                 parent=parent,
                 correction=correction,
             )
-            return [Append(warning_stream(warning_id), version, events)], warning_id
+            return [Append(stream, version, events)], warning_id
 
-        return await self.commit(decide, self.origin(actor, grant, self.rules(self.clock.now()).rule_pack_id), once)
+        return await self.commit(decide, origin, once)
 
     async def revise(
         self,
@@ -83,7 +89,7 @@ class Desk(Casework):
         once: Once | None = None,
     ) -> Done:
         before = self._warning(warning_id)
-        grant = self.allow(actor, Action.WARNING_DRAFT, [*before.content.target.nodes, *content.target.nodes])
+        origin = self.allow(actor, Action.WARNING_DRAFT, [*before.content.target.nodes, *content.target.nodes])
 
         async def decide() -> tuple[Sequence[Append], str]:
             state, version, parent, _ = await self._standing(warning_id)
@@ -93,7 +99,7 @@ class Desk(Casework):
             events = warnings.revise(state, content=content, actor=actor.person_id)
             return [Append(warning_stream(warning_id), version, events)], warning_id
 
-        return await self.commit(decide, self.origin(actor, grant), once)
+        return await self.commit(decide, origin, once)
 
     async def release(
         self,
@@ -109,8 +115,8 @@ class Desk(Casework):
         """Lets it go out. The release of an update also ends the warning that it updates, in the same append, and so
         needs the right over both."""
         action = Action.WARNING_BREAK_GLASS if break_glass else Action.WARNING_RELEASE
-        grant = self.allow(actor, action, self._warning(warning_id).content.target.nodes)
-        pack = self.rules(self.clock.now())
+        origin = self.allow(actor, action, self._warning(warning_id).content.target.nodes)
+        pack = self.rules_of(origin)
 
         async def decide() -> tuple[Sequence[Append], str]:
             state, version, parent, parent_version = await self._standing(warning_id)
@@ -134,7 +140,7 @@ class Desk(Casework):
                 appends.append(Append(warning_stream(parent.warning_id), parent_version, ending))
             return appends, warning_id
 
-        return await self.commit(decide, self.origin(actor, grant, pack.rule_pack_id), once)
+        return await self.commit(decide, origin, once)
 
     async def cancel(
         self,
@@ -147,7 +153,7 @@ class Desk(Casework):
         once: Once | None = None,
     ) -> Done:
         """Withdraws it; those whom it reached, and nobody else, will be told."""
-        grant = self.allow(actor, Action.WARNING_CANCEL, self._warning(warning_id).content.target.nodes)
+        origin = self.allow(actor, Action.WARNING_CANCEL, self._warning(warning_id).content.target.nodes)
 
         async def decide() -> tuple[Sequence[Append], str]:
             state, version = await self.log.load(warning_stream(warning_id), warnings.evolve)
@@ -156,7 +162,7 @@ class Desk(Casework):
             events = warnings.cancel(state, actor=actor.person_id, reason=reason, texts=texts)
             return [Append(warning_stream(warning_id), version, events)], warning_id
 
-        return await self.commit(decide, self.origin(actor, grant), once)
+        return await self.commit(decide, origin, once)
 
     async def _standing(self, warning_id: str) -> tuple[WarningState | None, int, WarningState | None, int]:
         """A warning and the one that it updates, each with its version, as the log has them."""
@@ -166,6 +172,8 @@ class Desk(Casework):
         return state, version, *(await self.log.load(warning_stream(state.updates), warnings.evolve))
 
     def _check_countries(self, content: Content) -> None:
+        if not content.target.countries:
+            return
         with self.views.reading() as db:
             countries.check(content.target.countries, self.views.directory.hierarchy(db))
 
@@ -217,14 +225,14 @@ class Desk(Casework):
     async def _relay(
         self, actor: Actor, warning_id: str, node_id: str, decision: RelayDecision, once: Once | None
     ) -> Done:
-        grant = self.allow(actor, Action.RELAY_ACT, [node_id])
+        origin = self.allow(actor, Action.RELAY_ACT, [node_id])
         stream = relay_stream(warning_id, node_id)
 
         async def decide() -> tuple[Sequence[Append], str]:
             state, version = await self.log.load(stream, relays.evolve)
             return [Append(stream, version, decision(state))], node_id
 
-        return await self.commit(decide, self.origin(actor, grant), once)
+        return await self.commit(decide, origin, once)
 
     # Answers of people -----------------------------------------------------------------------------------------------
 
@@ -248,7 +256,7 @@ class Desk(Casework):
             warning = self.views.warnings.state(db, warning_id)
         if person is None or warning is None:
             raise NotFound("answer.unknown", "There is no such person or warning.")
-        origin = self.origin(Actor(person_id=person_id, correlation_id=f"answer-{warning_id}-{person_id}"), None)
+        origin = self.origin(Actor(person_id=person_id, correlation_id=f"answer-{warning_id}-{person_id}"))
         personal = Private(person_id, {"text": words[:MAX_WORDS]}) if words else None
 
         async def decide() -> tuple[Sequence[Append], str]:

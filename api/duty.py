@@ -53,7 +53,7 @@ class Duty(Commands):
         once: Once | None = None,
     ) -> Done:
         """Plans a window of the node's roster ahead; what of it is past stays as it was."""
-        grant = self.allow(actor, Action.ROSTER_WRITE, [node_id])
+        origin = self.allow(actor, Action.ROSTER_WRITE, [node_id])
         _within_reason(from_at, to_at)
         with self.views.reading() as db:
             named = [self.views.directory.person(db, who) for who in {shift.person_id for shift in shifts}]
@@ -72,13 +72,13 @@ class Duty(Commands):
             )
             return [Append(roster_stream(node_id), version, events)], node_id
 
-        return await self.commit(decide, self.origin(actor, grant), once)
+        return await self.commit(decide, origin, once)
 
     async def take_over(
         self, actor: Actor, node_id: str, *, note: str = "", until: datetime | None = None, once: Once | None = None
     ) -> Done:
         """The actor takes the node's duty over, from now on. The note is kept sealed."""
-        grant = self.allow(actor, Action.DUTY_TAKE, [node_id])
+        origin = self.allow(actor, Action.DUTY_TAKE, [node_id])
         if len(note) > MAX_NOTE:
             raise InvalidInput("text.too_long", f"A note has at most {MAX_NOTE} characters.")
         _within_reason(until)
@@ -92,7 +92,7 @@ class Duty(Commands):
             )
             return [Append(roster_stream(node_id), version, events)], node_id
 
-        return await self.commit(decide, self.origin(actor, grant), once)
+        return await self.commit(decide, origin, once)
 
     def shown(
         self,

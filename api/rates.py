@@ -27,7 +27,7 @@ class Rates(Commands):
         bootstrap: bool = False,
     ) -> Done:
         """Sets a provider's rate, or that of one of its senders. Raises NotFound for one that is not among `known`."""
-        grant = None if bootstrap else self.allow(actor, Action.RATE_WRITE, [self._top()])
+        origin = self.origin(actor) if bootstrap else self.allow(actor, Action.RATE_WRITE, [self._top()])
         if known is not None:
             found = known.named(provider)
             if found is None or sender not in ("", found.pace.sender):
@@ -41,7 +41,7 @@ class Rates(Commands):
             events = rates.set_rate(state, provider=provider, sender=sender, rate=rate)
             return [Append(stream, version, events)], provider
 
-        return await self.commit(decide, self.origin(actor, grant), once)
+        return await self.commit(decide, origin, once)
 
     def _top(self) -> str:
         """A provider serves the whole tree: its rate is a matter of the top."""

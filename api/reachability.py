@@ -50,9 +50,9 @@ class Reachability(Commands):
         once: Once | None = None,
     ) -> tuple[Done, ReachTestOrdered | None]:
         """Sends a test to the contact points at or below a node that were not heard of; None where there are none."""
-        grant = self.allow(actor, Action.REACH_TEST, [node_id])
+        origin = self.allow(actor, Action.REACH_TEST, [node_id])
         test_id = derived("reach-test", actor.person_id, once.key) if once else self.new_id()
-        return await self._order(test_id, node_id, channel, untested_days, self.origin(actor, grant), once)
+        return await self._order(test_id, node_id, channel, untested_days, origin, once)
 
     async def order_canary(self, actor: Actor, points: Sequence[tuple[str, Channel]]) -> ReachTestOrdered:
         """Sends a test to these people over these channels, whenever they were heard of. Raises NotFound."""
@@ -61,7 +61,7 @@ class Reachability(Commands):
         if not points or any(person_id not in people for person_id, _ in points):
             raise NotFound("person.unknown", "There is no such person.")
         told = [told_of(people[person_id], channel) for person_id, channel in points]
-        grant = self.allow(actor, Action.REACH_TEST, sorted({t.node_id for t in told}))
+        origin = self.allow(actor, Action.REACH_TEST, sorted({t.node_id for t in told}))
         events, shards = reach.order(
             None,
             told,
@@ -75,7 +75,7 @@ class Reachability(Commands):
         (ordered,) = (event for event in events if isinstance(event, ReachTestOrdered))
         appends = [Append(shard_stream(shard.shard_id), 0, [shard]) for shard in shards]
         stream = reach_test_stream(ordered.test_id)
-        await self.log.append([Append(stream, 0, events), *appends], self.origin(actor, grant))
+        await self.log.append([Append(stream, 0, events), *appends], origin)
         return ordered
 
     async def order_scheduled(self, node_id: str, untested_days: int, turn: str) -> ReachTestOrdered | None:

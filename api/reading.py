@@ -12,10 +12,10 @@ from domain.answers import Answer, Answers
 from domain.cases import Case
 from domain.errors import InvalidInput, NotFound
 from domain.events import Event
-from domain.grants import Action, Grant
+from domain.grants import Action
 from domain.ids import answer_stream, case_stream, derived, person_stream, relay_stream
 from domain.people import STAFF, Channel, ContactChanged, Person, PersonForgotten, PersonRegistered
-from domain.ports import Append, Log, Vault
+from domain.ports import Append, Log, Origin, Vault
 from domain.private import Sealed
 from projections.follower import Views
 
@@ -95,7 +95,7 @@ class Reading(Commands):
 
     async def open_answer(self, actor: Actor, warning_id: str, person_id: str) -> tuple[list[str], Done]:
         """The words of a person's unclear answers, oldest first. That they were read is an event."""
-        grant, _ = await self._unclear(actor, Action.PEOPLE_OPEN, warning_id, person_id)
+        origin, _ = await self._unclear(actor, Action.PEOPLE_OPEN, warning_id, person_id)
         stream = answer_stream(warning_id, person_id)
         words: list[str] = []
 
@@ -107,7 +107,7 @@ class Reading(Commands):
             words[:] = [str(fields["text"]) for fields in opened if fields is not None]
             return [Append(stream, version, events)], person_id
 
-        return words, await self.commit(decide, self.origin(actor, grant))
+        return words, await self.commit(decide, origin)
 
     async def settle_answer(
         self, actor: Actor, warning_id: str, person_id: str, *, meaning: Answer, once: Once | None = None
@@ -116,7 +116,7 @@ class Reading(Commands):
 
         What is clear then counts as an answer that was clear at once: of staff, it acknowledges.
         """
-        grant, state = await self._unclear(actor, Action.CASE_TASK, warning_id, person_id)
+        origin, state = await self._unclear(actor, Action.CASE_TASK, warning_id, person_id)
         stream = answer_stream(warning_id, person_id)
         with self.views.reading() as db:
             warning = self.views.warnings.state(db, warning_id)
@@ -146,10 +146,10 @@ class Reading(Commands):
                 appends.append(Append(case_stream(call.case_id), call.version, opened))
             return appends, person_id
 
-        return await self.commit(decide, self.origin(actor, grant), once)
+        return await self.commit(decide, origin, once)
 
-    async def _unclear(self, actor: Actor, action: Action, warning_id: str, person_id: str) -> tuple[Grant, Answers]:
-        """The grant, and the person's answers. Who may do this nowhere learns nothing of who answered."""
+    async def _unclear(self, actor: Actor, action: Action, warning_id: str, person_id: str) -> tuple[Origin, Answers]:
+        """The origin of this, and the person's answers. Who may do it nowhere learns nothing of who answered."""
         state, _ = await self.log.load(answer_stream(warning_id, person_id), answers.evolve)
         if state is None:
             person, _ = await self.log.load(person_stream(person_id), people.evolve)

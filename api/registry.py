@@ -38,11 +38,11 @@ class Registry(Itineraries):
         The first duty office of an empty installation needs no grant: there is nobody yet who could have one.
         """
         known = self._nodes()
-        grant: Grant | None = None
         if known:
-            grant = self.allow(
-                actor, Action.HIERARCHY_WRITE, sorted({n.parent for n in nodes if n.parent in known} or known)
-            )
+            parents = {n.parent for n in nodes if n.parent in known}
+            origin = self.allow(actor, Action.HIERARCHY_WRITE, sorted(parents or known))
+        else:
+            origin = self.origin(actor)
         appends: list[Append] = []
         for node in nodes:
             events = stations.register(known.get(node.node_id), node, known.get(node.parent) if node.parent else None)
@@ -50,7 +50,7 @@ class Registry(Itineraries):
             if events:
                 appends.append(Append(node_stream(node.node_id), 0, events))
         if appends:
-            await self.log.append(appends, self.origin(actor, grant))
+            await self.log.append(appends, origin)
         return len(appends)
 
     def _nodes(self) -> dict[str, Node]:
@@ -72,27 +72,27 @@ class Registry(Itineraries):
         nodes = self._nodes()
         total = 0
         portion: list[tuple[Person, dict[str, Any]]] = []
-        allowed: dict[str, Grant] = {}
-        by: Grant | None = None  # the grant that allows the portion: it stands on each of its events
+        allowed: dict[str, Origin] = {}
+        by: Origin | None = None  # by which grant the portion is allowed: it stands on each of its events
         for person, personal in persons:
             if person.node_id not in nodes:
                 raise InvalidInput("person.node", f"There is no node {person.node_id}.")
             if person.node_id not in allowed:
                 allowed[person.node_id] = self.allow(actor, Action.PEOPLE_WRITE, [person.node_id])
-            if portion and (len(portion) == PORTION or allowed[person.node_id] != by):
-                total += await self._portion(portion, actor, by)
+            if by is not None and portion and (len(portion) == PORTION or allowed[person.node_id] != by):
+                total += await self._portion(portion, by)
                 portion = []
                 if on_portion is not None:
                     on_portion(total)
             by = allowed[person.node_id]
             portion.append((person, checked(personal, self.allowed_origins)))
-        if portion:
-            total += await self._portion(portion, actor, by)
+        if by is not None and portion:
+            total += await self._portion(portion, by)
             if on_portion is not None:
                 on_portion(total)
         return total
 
-    async def _portion(self, portion: list[tuple[Person, dict[str, Any]]], actor: Actor, by: Grant | None) -> int:
+    async def _portion(self, portion: list[tuple[Person, dict[str, Any]]], by: Origin) -> int:
         appends: list[Append] = []
         twice = [who for who, times in Counter(person.person_id for person, _ in portion).items() if times > 1]
         if twice:
@@ -107,7 +107,7 @@ class Registry(Itineraries):
             events = people.register(state, person, Private(person.person_id, personal))
             appends.append(Append(stream, version, events))
         mark = await asyncio.to_thread(self._remember, portion)
-        await self.log.append(appends, self.origin(actor, by))
+        await self.log.append(appends, by)
         changed = [person_id for person_id, state in known.items() if state is not None]
         if changed:
             # After it: a crash in between leaves an old address in the index, where nobody is found by it any more
@@ -133,10 +133,8 @@ class Registry(Itineraries):
         if person is None:
             self.allow(actor, Action.PEOPLE_WRITE, sorted(self._nodes()))  # or else anybody could ask who is here
             raise NotFound("person.unknown", "There is no such person.")
-        grant = self.allow(actor, Action.PEOPLE_WRITE, [person.node_id])
-        recorded = await self.log.execute(
-            person_stream(person_id), people.evolve, people.forget, self.origin(actor, grant)
-        )
+        origin = self.allow(actor, Action.PEOPLE_WRITE, [person.node_id])
+        recorded = await self.log.execute(person_stream(person_id), people.evolve, people.forget, origin)
         await asyncio.to_thread(self.vault.forget, person_id)
         return Done(id=person_id, position=recorded[-1].position if recorded else 0)
 
@@ -155,7 +153,7 @@ class Registry(Itineraries):
     ) -> Done:
         """Gives a role over a subtree. `bootstrap` is for the command line of the machine itself, also before there is
         a tree."""
-        by = None if bootstrap else self.allow(actor, Action.GRANT_WRITE, [node_id])
+        origin = self.origin(actor) if bootstrap else self.allow(actor, Action.GRANT_WRITE, [node_id])
         node, _ = await self.log.load(node_stream(node_id), stations.evolve)  # the views may not be as far
         if node is None and self._nodes():
             raise NotFound("node.unknown", f"There is no node {node_id}.", "Load it: fenghuo hierarchy load FILE.")
@@ -172,16 +170,16 @@ class Registry(Itineraries):
             )
             return [Append(grant_stream(grant_id), 0, grants.give(None, grant))], grant_id
 
-        return await self.commit(decide, self.origin(actor, by), once)
+        return await self.commit(decide, origin, once)
 
     async def revoke_grant(self, actor: Actor, grant_id: str, *, reason: str) -> Done:
         state, _ = await self.log.load(grant_stream(grant_id), grants.evolve)
-        by = self.allow(actor, Action.GRANT_WRITE, [state.node_id] if state else [])
+        origin = self.allow(actor, Action.GRANT_WRITE, [state.node_id] if state else [])
 
         def decide(current: Grant | None) -> list[Event]:
             return grants.revoke(current, at=self.clock.now(), reason=reason)
 
-        recorded = await self.log.execute(grant_stream(grant_id), grants.evolve, decide, self.origin(actor, by))
+        recorded = await self.log.execute(grant_stream(grant_id), grants.evolve, decide, origin)
         return Done(id=grant_id, position=recorded[-1].position if recorded else 0)
 
     # Credentials -----------------------------------------------------------------------------------------------------
@@ -208,7 +206,7 @@ class Registry(Itineraries):
             grant_id=grant_id,
         )
         recorded = await self.log.append(
-            [Append(token_stream(token.digest), 0, grants.issue_token(None, token))], self.origin(actor, None)
+            [Append(token_stream(token.digest), 0, grants.issue_token(None, token))], self.origin(actor)
         )
         return Done(id=token.digest, position=recorded[-1].position)
 
@@ -252,7 +250,7 @@ class Registry(Itineraries):
             token_stream(digest),
             grants.evolve_token,
             lambda state: grants.end_token(state, why=reason, at=self.clock.now()),
-            self.origin(actor, None),
+            self.origin(actor),
         )
         return Done(id=digest, position=recorded[-1].position)
 
@@ -278,7 +276,7 @@ class Registry(Itineraries):
             rule_pack_stream(pack.rule_pack_id),
             rulepacks.evolve,
             lambda state: rulepacks.adopt(state, pack, anew=anew),
-            self.origin(actor, None, pack.rule_pack_id),
+            self.origin(actor, pack.rule_pack_id),
         )
         return Done(id=pack.rule_pack_id, position=recorded[-1].position if recorded else 0)
 

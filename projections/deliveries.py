@@ -113,7 +113,9 @@ class Deliveries(Projection):
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
-    def queue(self, db: Connection, now: datetime, worker: str, limit: int, stale: int = 0) -> Sequence[Row[Any]]:
+    def queue(
+        self, db: Connection, now: datetime, worker: str, limit: int, stale: int = 0
+    ) -> Sequence[Row[Any, Any, Any, Any]]:
         """Shards that have something to send now and that nobody else is at: highest lane first, oldest first.
 
         Each as (shard_id, lane, channel, position). Of each lane and channel at most `limit`, so that what waits for

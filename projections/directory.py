@@ -156,16 +156,29 @@ class Directory(Projection):
             kept = self._kept = Kept(revision)
         return kept
 
+    def standing(
+        self, db: Connection, person_id: str, at: datetime
+    ) -> tuple[Sequence[Grant], Hierarchy, RulePack | None]:
+        """(the person's grants, the whole tree, the rules in force at a moment): what every command is judged by, for
+        one question whether any of it changed."""
+        kept = self._now(db)
+        pack = next((pack for pack in self._packs(db, kept) if pack.in_force(at)), None)
+        return self._grants(db, kept, person_id), self._tree(db, kept), pack
+
     def hierarchy(self, db: Connection) -> Hierarchy:
         """The whole tree."""
-        kept = self._now(db)
+        return self._tree(db, self._now(db))
+
+    def _tree(self, db: Connection, kept: Kept) -> Hierarchy:
         if kept.hierarchy is None:
             rows = db.execute(select(self.nodes).order_by(self.nodes.c.node_id)).mappings()
             kept.hierarchy = Hierarchy([_node(row) for row in rows])
         return kept.hierarchy
 
     def grants_of(self, db: Connection, person_id: str) -> tuple[Grant, ...]:
-        kept = self._now(db)
+        return self._grants(db, self._now(db), person_id)
+
+    def _grants(self, db: Connection, kept: Kept, person_id: str) -> tuple[Grant, ...]:
         if (found := kept.grants.get(person_id)) is None:
             g = self.grants.c
             rows = db.execute(select(self.grants).where(g.person_id == person_id).order_by(g.grant_id)).mappings()
@@ -185,15 +198,14 @@ class Directory(Projection):
 
     def rule_pack(self, db: Connection, at: datetime) -> RulePack | None:
         """The pack in force at a moment: the latest adopted of those."""
-        return next((pack for pack in self._rule_packs(db) if pack.in_force(at)), None)
+        return next((pack for pack in self._packs(db, self._now(db)) if pack.in_force(at)), None)
 
     def rule_pack_by_id(self, db: Connection, rule_pack_id: str | None) -> RulePack | None:
         """The pack that a decision was taken under, in force or not: what was decided is never judged anew."""
-        return next((pack for pack in self._rule_packs(db) if pack.rule_pack_id == rule_pack_id), None)
+        return next((p for p in self._packs(db, self._now(db)) if p.rule_pack_id == rule_pack_id), None)
 
-    def _rule_packs(self, db: Connection) -> list[RulePack]:
+    def _packs(self, db: Connection, kept: Kept) -> list[RulePack]:
         """All packs, the latest first."""
-        kept = self._now(db)
         if kept.packs is None:
             rows = db.execute(select(self.rule_packs.c.pack).order_by(self.rule_packs.c.position.desc())).scalars()
             kept.packs = [msgspec.convert(fields, RulePack) for fields in rows]

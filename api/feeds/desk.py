@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from api.commands import Actor, Commands, Done, Once
 from api.feeds.forms import Entry
 from domain import feeds, warnings
@@ -25,34 +27,34 @@ from domain.warnings import Status, WarningState
 class FeedDesk(Commands):
     async def add(self, actor: Actor, feed: Feed, once: Once | None = None) -> Done:
         """Begins to read a feed; its items become drafts."""
-        grant = self.allow(actor, Action.WARNING_DRAFT, [feed.node_id])
+        origin = self.allow(actor, Action.WARNING_DRAFT, [feed.node_id])
 
         async def decide() -> tuple[Sequence[Append], str]:
             state, version = await self.log.load(feed_stream(feed.feed_id), feeds.evolve)
             events = feeds.add(state, feed, by=actor.person_id)
             return [Append(feed_stream(feed.feed_id), version, events)], feed.feed_id
 
-        return await self.commit(decide, self.origin(actor, grant), once)
+        return await self.commit(decide, origin, once)
 
     async def remove(self, actor: Actor, feed_id: str) -> Done:
         """Reads it no more. Drafts made from it stay."""
-        grant = self.allow(actor, Action.WARNING_DRAFT, [await self._node(actor, feed_id)])
+        origin = self.allow(actor, Action.WARNING_DRAFT, [await self._node(actor, feed_id)])
         recorded = await self.log.execute(
             feed_stream(feed_id),
             feeds.evolve,
             lambda state: feeds.remove(state, by=actor.person_id),
-            self.origin(actor, grant),
+            origin,
         )
         return Done(id=feed_id, position=recorded[-1].position if recorded else 0)
 
     async def allow_release(self, actor: Actor, feed_id: str, levels: Sequence[Level]) -> Done:
         """Says of which levels its drafts go out by themselves; none, to end that."""
-        grant = self.allow(actor, Action.WARNING_RELEASE, [await self._node(actor, feed_id)])
+        origin = self.allow(actor, Action.WARNING_RELEASE, [await self._node(actor, feed_id)])
         recorded = await self.log.execute(
             feed_stream(feed_id),
             feeds.evolve,
             lambda state: feeds.allow_release(state, levels=levels, by=actor.person_id),
-            self.origin(actor, grant),
+            origin,
         )
         return Done(id=feed_id, position=recorded[-1].position if recorded else 0)
 
@@ -77,7 +79,7 @@ class FeedDesk(Commands):
         state, _ = await self.log.load(feed_stream(feed_id), feeds.evolve)
         if state is None or state.removed:
             raise NotFound("feed.unknown", "There is no such feed.")
-        grant = self.allow(self._by(state.added_by, feed_id), Action.WARNING_DRAFT, [state.feed.node_id])
+        origin = self.allow(self._by(state.added_by, feed_id), Action.WARNING_DRAFT, [state.feed.node_id])
         words = {entry.found.fingerprint: entry.content for entry in entries}
 
         async def decide() -> tuple[Sequence[Append], str]:
@@ -90,7 +92,7 @@ class FeedDesk(Commands):
                 appends += await self._drafted(now, item, words[item.fingerprint])
             return appends, feed_id
 
-        await self.commit(decide, self.origin(self._by(ACTOR, feed_id), grant))
+        await self.commit(decide, msgspec.structs.replace(origin, actor=ACTOR))
         return taken
 
     async def _drafted(self, state: FeedState, item: Taken, content: Content | None) -> list[Append]:

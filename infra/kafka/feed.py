@@ -24,7 +24,7 @@ _log = structlog.get_logger("fenghuo.feed")
 
 LONGEST_BACKOFF_S = 15.0
 FIRST_BACKOFF_S = 0.2
-PACE_S = 0.1  # between two batches that are not full: a request to the brokers for each commit costs more than its events
+PACE_S = 0.1  # between batches that are not full: a request for each commit would cost more than its events
 FOREVER = {"cleanup.policy": "delete", "retention.ms": "-1", "max.message.bytes": str(LARGEST)}
 LATEST = {"cleanup.policy": "compact", "segment.ms": str(3600 * 1000)}
 KEY = b"feed"
