@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Column, Connection, Integer, Text, func, select, update
+from sqlalchemy import Column, Connection, Integer, Text, bindparam, func, select, update
 
 from domain.answers import AnswerAskedBack
 from domain.events import Recorded
@@ -13,7 +14,7 @@ from domain.ladder import LadderStepped
 from domain.planning import PlanMade
 from domain.relays import RelayEscalated, RelayPassed
 from domain.warnings import WarningCancelled, WarningReleased, WarningUpdated
-from projections.projection import Json, Projection, Utc, upsert
+from projections.projection import Bulk, Json, Projection, Utc, rows_by_key, upsert
 
 
 class Plans(Projection):
@@ -38,6 +39,9 @@ class Plans(Projection):
             Column("position", Integer, nullable=False),
             Column("planned", Integer, nullable=False, index=True),  # position of the plan, 0 while there is none
         )
+        t = self.triggers
+        planned = update(t).where(t.c.event_id == bindparam("of")).values(planned=bindparam("position"))
+        self._planned = Bulk(planned, key=("of",))
 
     def apply(self, events: Sequence[Recorded], db: Connection) -> None:
         new: list[dict[str, Any]] = []
@@ -62,24 +66,28 @@ class Plans(Projection):
                 case PlanMade(trigger_event_id=event_id):
                     done.append((event_id, r.position))
         upsert(db, self.triggers, new)
-        for event_id, position in done:
-            db.execute(update(self.triggers).where(self.triggers.c.event_id == event_id).values(planned=position))
+        self._planned.run(db, [{"of": event_id, "position": position} for event_id, position in done])
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
     def pending(self, db: Connection, limit: int = 32) -> list[dict[str, Any]]:
         """What waits for a plan, oldest first: of each warning at most `limit`, so that one that very many stations
         pass on hides no other."""
+        return self.named(db, self.waiting(db, limit))
+
+    def waiting(self, db: Connection, limit: int = 32) -> list[str]:
+        """What is `pending`, by the ids of the events alone: a planner has most of it in hand already."""
         t = self.triggers.c
-        place = func.row_number().over(partition_by=t.warning_id, order_by=t.position)
-        waiting = select(t.event_id, place.label("place")).where(t.planned == 0).subquery()
-        query = (
-            select(self.triggers)
-            .join(waiting, waiting.c.event_id == t.event_id)
-            .where(waiting.c.place <= limit)
-            .order_by(t.position)
+        place = func.row_number().over(partition_by=t.warning_id, order_by=t.position).label("place")
+        waiting = select(t.event_id, t.position, place).where(t.planned == 0).subquery().c
+        return list(
+            db.execute(select(waiting.event_id).where(waiting.place <= limit).order_by(waiting.position)).scalars()
         )
-        return [dict(row) for row in db.execute(query).mappings()]
+
+    def named(self, db: Connection, event_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """These triggers, oldest first."""
+        rows = rows_by_key(db, self.triggers, self.triggers.c.event_id, event_ids)
+        return sorted((dict(row) for row in rows), key=itemgetter("position"))
 
 
 def _trigger(

@@ -70,9 +70,7 @@ class Planner:
                 self._failed.clear()
                 position = self._views.position
                 for trigger in await asyncio.to_thread(self._pending):
-                    key = ("plan", trigger["event_id"])
-                    if trigger["event_id"] not in self._busy and key not in self._left:
-                        self._start(trigger)
+                    self._start(trigger)
                 await self._wait(position)
         finally:
             await ended(self._busy.values())
@@ -82,8 +80,11 @@ class Planner:
         await first_of(self._follower.moved(position), self._failed.wait())
 
     def _pending(self) -> list[dict[str, Any]]:
+        """What waits for a plan, is not being planned, and was not left to a newer program."""
+        plans = self._views.plans
         with self._views.reading() as db:
-            return self._views.plans.pending(db)
+            waiting = [one for one in plans.waiting(db) if one not in self._busy and ("plan", one) not in self._left]
+            return plans.named(db, waiting)
 
     def _start(self, trigger: dict[str, Any]) -> None:
         task = asyncio.create_task(self._guarded(trigger), name=f"plan-{trigger['event_id']}")

@@ -1,8 +1,10 @@
-"""Requests a second that the API answers, against an empty handler of the same FastAPI application.
+"""Requests a second that the API answers, against empty handlers of the same FastAPI application.
 
 The whole program (`all`, on files) serves on loopback from a process of its own, the load comes from another, on
-connections that are kept. The empty handler stands first in the same application, behind the same middleware, and gets
-the same bytes; it reads none of them. An answer of ours is durable, and the views show what it says.
+connections that are kept. An answer of ours is durable, and the views show what it says. Two handlers stand first in
+the same application, behind the same middleware, do nothing and get the same bytes: one declares what ours declares,
+so that FastAPI does for it what it does for ours (who asks, the key, the body's model, the answer's), and the other
+declares nothing and reads nothing (`….bare`).
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ from typing import Any
 import aiohttp
 import msgspec
 import uvloop
+from fastapi import Response
 
+from api.auth import O_, A, S
+from api.schemas import Command, WarningIn
 from domain import grants
 from domain.ids import token_stream
 from domain.ports import Append, Origin
@@ -36,14 +41,25 @@ from tests.bench.figures import ROOT, Figure, figure
 from tests.bench.rig import FIRST, SECOND, content, folder
 from tests.bench.stream import stations_with_heads, token_of
 
-EMPTY = "/bench/empty"
+BARE, DRAFTED, ACKNOWLEDGED = "/bench/bare", "/bench/drafted", "/bench/{warning_id}/nodes/{node_id}/acknowledged"
+DONE = Command(id="0" * 32, position=1)
 GOAL = "0.7 of the ceiling"
 OPENED_S = 120.0
 Requests = Callable[[int], list[bytes]]
 
 
-async def empty() -> dict[str, str]:
+async def bare() -> dict[str, str]:
     return {"id": "0" * 32}
+
+
+async def drafted(body: WarningIn, actor: A, once: O_, s: S, response: Response) -> Command:
+    """Declares what `api.warnings.draft` does."""
+    return DONE
+
+
+async def acknowledged(warning_id: str, node_id: str, actor: A, once: O_, s: S) -> Command:
+    """Declares what `api.relays.acknowledge` does."""
+    return DONE
 
 
 async def _serve(path: Path, stations: int) -> None:
@@ -58,8 +74,9 @@ async def _serve(path: Path, stations: int) -> None:
         await stores.catch_up()
         async with serving(settings, stores) as on:
             app = on.server._app
-            app.add_api_route(EMPTY, empty, methods=["POST"], status_code=201)
-            app.router.routes.insert(0, app.router.routes.pop())
+            for at, handler in ((BARE, bare), (DRAFTED, drafted), (ACKNOWLEDGED, acknowledged)):
+                app.add_api_route(at, handler, methods=["POST"], status_code=201)
+                app.router.routes.insert(0, app.router.routes.pop())
             interpreter.settled()
             sys.stdout.write(f"{on.own_url.rpartition(':')[2]}\n")
             sys.stdout.flush()
@@ -131,7 +148,7 @@ async def _process(*command: str) -> AsyncIterator[asyncio.subprocess.Process]:
             await process.wait()
 
 
-def _request(path: str, token: str, key: str, body: bytes) -> bytes:
+def _request(path: str, token: str, key: str, body: bytes = b"") -> bytes:
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\nIdempotency-Key: {key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -139,61 +156,65 @@ def _request(path: str, token: str, key: str, body: bytes) -> bytes:
     return head.encode() + body
 
 
-async def issue() -> Figure:
+async def issue() -> list[Figure]:
     """Drafts of a warning in one language, each with a key of its own."""
     body = _draft(Level.YELLOW)
 
-    def requests(round_: int) -> list[bytes]:
+    def requests(path: str, round_: int) -> list[bytes]:
         count = loads.now.requests
-        return [_request("/v1/warnings", FIRST.person_id, f"{round_}.{n}", body) for n in range(count)]
+        return [_request(path, FIRST.person_id, f"{round_}.{n}", body) for n in range(count)]
 
     async with _scene() as scene:
-        pairs = [
-            await _pair(scene, requests(n), [_request(EMPTY, FIRST.person_id, f"{n}", body)], "201")
+        rounds = [
+            await _round(scene, requests("/v1/warnings", n), "201", requests(DRAFTED, n), requests(BARE, n))
             for n in range(loads.now.rounds + 1)
         ]
-    return _figure("api.issue", pairs)
+    return _figures("api.issue", rounds)
 
 
-async def ack() -> Figure:
+async def ack() -> list[Figure]:
     """Acknowledgements by the heads of stations, of warnings that were released before each round."""
     load = loads.now
     async with _scene() as scene:
-        pairs = []
+        rounds = []
         for n in range(load.rounds + 1):
             warnings = [await _released(scene, f"{n}.{m}") for m in range(-(-load.requests // load.stations))]
             await _opened(scene, warnings)
-            asked = [
-                _request(
-                    f"/v1/warnings/{warning}/nodes/station{s}/acknowledge", f"token-{s:05d}", f"{warning}.{s}", b""
-                )
-                for warning in warnings
-                for s in range(load.stations)
-            ][: load.requests]
-            pairs.append(await _pair(scene, asked, [_request(EMPTY, "token-00000", "k", b"")], "200"))
-    return _figure("api.ack", pairs)
+            named = [(warning, s) for warning in warnings for s in range(load.stations)][: load.requests]
+            ours, same, nothing = (
+                [
+                    _request(path.format(warning_id=warning, node_id=f"station{s}"), f"token-{s:05d}", f"{warning}.{s}")
+                    for warning, s in named
+                ]
+                for path in ("/v1/warnings/{warning_id}/nodes/{node_id}/acknowledge", ACKNOWLEDGED, BARE)
+            )
+            rounds.append(await _round(scene, ours, "200", same, nothing))
+    return _figures("api.ack", rounds)
 
 
-Pair = tuple[tuple[float, float, float], tuple[float, float, float]]
-"""What `asked` gives for ours, and for the empty handler."""
+Round = tuple[tuple[float, float, float], ...]
+"""What `asked` gives for ours, for the handler that declares the same, and for the one that declares nothing."""
 
 
-async def _pair(scene: Scene, ours: list[bytes], bare: list[bytes], status: str) -> Pair:
-    ceiling = await scene.asked(bare * len(ours), "201")
-    return await scene.asked(ours, status), ceiling
+async def _round(scene: Scene, ours: list[bytes], status: str, *empty: list[bytes]) -> Round:
+    ceilings = [await scene.asked(requests, "201") for requests in empty]
+    return (await scene.asked(ours, status), *ceilings)
 
 
-def _figure(name: str, pairs: list[Pair]) -> Figure:
-    load, measured = loads.now, pairs[1:]  # the first warms up
-    late, quick = (statistics.median(pair[n][1] for pair in measured) for n in (0, 1))
-    empty_us = statistics.median(bare[2] for _, bare in measured)
-    sys.stderr.write(
-        f"{name}: p99 of an answer {late:.0f} ms, of the empty handler {quick:.0f} ms, which takes {empty_us:.0f} us of"
-        " processor\n"
-    )
-    used = [ours[2] for ours, _ in measured]
+def _figures(name: str, rounds: list[Round]) -> list[Figure]:
+    load, measured = loads.now, rounds[1:]  # the first warms up
+    for n, what in enumerate(("ours", "an empty handler that declares the same", "one that declares nothing")):
+        late, used = (statistics.median(round_[n][at] for round_ in measured) for at in (1, 2))
+        sys.stderr.write(f"{name}: {what}: p99 of an answer {late:.0f} ms, {used:.0f} us of processor\n")
     said = f"{load.clients} clients, {load.requests:,} requests a round, {load.rounds} rounds, {load.stations} stations"
-    return figure(name, "requests/s", [(ours[0], bare[0]) for ours, bare in measured], used, load=said, goal=GOAL)
+    used_us = [ours[2] for ours, *_ in measured]
+    return [
+        figure(full, "requests/s", [(r[0][0], r[n][0]) for r in measured], used_us, load=f"{said}; {beside}", goal=goal)
+        for n, full, beside, goal in (
+            (1, name, "beside an empty handler that declares the same", GOAL),
+            (2, f"{name}.bare", "beside a handler that declares nothing", ""),
+        )
+    ]
 
 
 def _draft(level: Level) -> bytes:
