@@ -98,18 +98,17 @@ class Registry(Itineraries):
         if twice:
             raise InvalidInput("person.twice", f"{twice[0]} is there more than once.", "Register each once.")
         with self.views.reading() as db:
-            known = {p.person_id: self.views.directory.person(db, p.person_id) for p, _ in portion}
+            known = self.views.directory.people_by_id(db, [person.person_id for person, _ in portion])
         for person, personal in portion:
             stream, version = person_stream(person.person_id), 0
-            state = known[person.person_id]
+            state = known.get(person.person_id)
             if state is not None:
                 state, version = await self.log.load(stream, people.evolve)
             events = people.register(state, person, Private(person.person_id, personal))
             appends.append(Append(stream, version, events))
         mark = await asyncio.to_thread(self._remember, portion)
         await self.log.append(appends, by)
-        changed = [person_id for person_id, state in known.items() if state is not None]
-        if changed:
+        if changed := list(known):
             # After it: a crash in between leaves an old address in the index, where nobody is found by it any more
             # (api/reading.py). What a later change has noted in the meantime bears a higher mark and stays.
             await asyncio.to_thread(self.vault.forget_addresses, changed, mark)

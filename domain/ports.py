@@ -120,14 +120,18 @@ class Vault(Protocol):
         """Everybody for whom this address is noted, the last noted first."""
 
 
+class Known(msgspec.Struct, frozen=True):
+    """What is known of some people, by their ids: their sealed contacts (who is unknown or forgotten is absent), their
+    sealed stays as they stand (whereabouts.py; who has none is absent), and the time zones (IANA) of their node and of
+    the offices above it, the nearest first."""
+
+    sealed: dict[str, Sealed]
+    stays: dict[str, list[Sealed]] = {}
+    zones: tuple[str, ...] = ()
+
+
 class Contacts(Protocol):
     """The sealed addresses and whereabouts of people, from the views."""
 
-    def sealed(self, person_ids: Sequence[str]) -> dict[str, Sealed]:
-        """The latest sealed contact of each; a person unknown or forgotten is absent."""
-
-    def stays(self, person_ids: Sequence[str]) -> dict[str, list[Sealed]]:
-        """The sealed stays of each (whereabouts.py) as they stand; people without any are absent."""
-
-    def zones(self, node_id: str) -> list[str]:
-        """The time zones (IANA) of a node and of the offices above it, the nearest first."""
+    def of(self, person_ids: Sequence[str], node_id: str | None) -> Known:
+        """What is known of people of a node. Without `node_id` it is not asked where they are, nor what time it is."""

@@ -13,6 +13,7 @@ import msgspec
 
 from domain.people import ADDRESS
 from domain.ports import Contacts, Vault
+from domain.private import Sealed
 from domain.shards import ShardPlanned
 from notifiers.opened import UNREADABLE, opened
 from notifiers.quiet import Nights
@@ -35,7 +36,7 @@ class Chooser:
     def __init__(self, contacts: Contacts, vault: Vault) -> None:
         self._contacts = contacts
         self._vault = vault
-        self._nights = Nights(contacts, vault)
+        self._nights = Nights(vault)
 
     def choose(self, plan: ShardPlanned, due: Sequence[int], width: int, now: datetime) -> Chosen:
         """The next `width` of those due, or fewer where nobody is left; looks no further than it must."""
@@ -45,8 +46,9 @@ class Chooser:
         contacts: dict[int, dict[str, Any]] = {}
         for start in range(0, len(due), width):
             some = due[start : start + width]
-            found = self._opened(plan, some)
-            asleep, told = self._nights.of(plan, some, found, now)
+            known = self._contacts.of([plan.recipients[i] for i in some], None if plan.quiet is None else plan.node_id)
+            found = self._opened(plan, some, known.sealed)
+            asleep, told = self._nights.of(plan, some, found, known, now)
             contacts |= found
             held |= asleep
             at_night |= told
@@ -62,9 +64,10 @@ class Chooser:
         }
         return Chosen(tuple(ready), held, frozenset(at_night), addresses)
 
-    def _opened(self, plan: ShardPlanned, indices: Sequence[int]) -> dict[int, dict[str, Any]]:
-        """What is known of these people; those unknown or forgotten are absent."""
-        sealed = self._contacts.sealed([plan.recipients[i] for i in indices])
+    def _opened(
+        self, plan: ShardPlanned, indices: Sequence[int], sealed: dict[str, Sealed]
+    ) -> dict[int, dict[str, Any]]:
+        """What these people said of themselves; those unknown or forgotten are absent."""
         known = [i for i in indices if plan.recipients[i] in sealed]
         fields = opened(self._vault, [sealed[plan.recipients[i]] for i in known])
         return {i: found for i, found in zip(known, fields, strict=True) if found is not None}

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from domain import whereabouts
-from domain.ports import Contacts, Vault
+from domain.ports import Known, Vault
 from domain.private import Sealed
 from domain.quiet import quiet_until
 from domain.shards import Purpose, ShardPlanned
@@ -46,14 +46,14 @@ def woken(rendered: Rendered, *, by_level: bool) -> Rendered:
 class Nights:
     """Opens where people are only to know what time it is there; nothing of it is kept."""
 
-    def __init__(self, contacts: Contacts, vault: Vault) -> None:
-        self._contacts = contacts
+    def __init__(self, vault: Vault) -> None:
         self._vault = vault
 
     def of(
-        self, plan: ShardPlanned, indices: Sequence[int], own: dict[int, dict[str, Any]], now: datetime
+        self, plan: ShardPlanned, indices: Sequence[int], own: dict[int, dict[str, Any]], known: Known, now: datetime
     ) -> tuple[dict[int, datetime], set[int]]:
-        """(who is let sleep, and until when; who is told though it is their night). `own`: what each said of themself.
+        """(who is let sleep, and until when; who is told though it is their night). `own`: what each said of themself,
+        `known`: where they and their node are.
 
         Told are those whom the level wakes, and those whose night ends after the warning does: it would never be heard.
         A withdrawal has no end, so it waits.
@@ -63,7 +63,7 @@ class Nights:
         if plan.quiet is None:
             return held, told
         ends: dict[str, datetime | None] = {}
-        for index, zone in self._zones(plan, indices, own, now):
+        for index, zone in self._zones(plan, indices, own, known, now):
             if zone.key not in ends:
                 ends[zone.key] = quiet_until(now, zone, plan.quiet)
             until = ends[zone.key]
@@ -76,11 +76,11 @@ class Nights:
         return held, told
 
     def _zones(
-        self, plan: ShardPlanned, indices: Sequence[int], own: dict[int, dict[str, Any]], now: datetime
+        self, plan: ShardPlanned, indices: Sequence[int], own: dict[int, dict[str, Any]], known: Known, now: datetime
     ) -> Iterator[tuple[int, ZoneInfo]]:
         """The zone of each; those of whom none is known are left out."""
-        stays = self._opened(self._contacts.stays([plan.recipients[i] for i in indices]))
-        node = next((there for name in self._contacts.zones(plan.node_id) if (there := zone_of(name))), None)
+        stays = self._opened(known.stays)
+        node = next((there for name in known.zones if (there := zone_of(name))), None)
         for i in indices:
             who, zone = plan.recipients[i], None
             if who in stays:
@@ -93,6 +93,8 @@ class Nights:
 
     def _opened(self, sealed: dict[str, list[Sealed]]) -> dict[str, list[dict[str, Any]]]:
         boxes = [(who, box) for who, some in sealed.items() for box in some]
+        if not boxes:  # nearly always: to ask the vault costs as much as to open some
+            return {}
         found: dict[str, list[dict[str, Any]]] = {}
         for (who, _), fields in zip(boxes, opened(self._vault, [box for _, box in boxes]), strict=True):
             if fields is not None and fields is not UNREADABLE:  # None: they asked to be forgotten

@@ -136,6 +136,11 @@ class Warnings(Projection):
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
+    def version(self, db: Connection, warning_id: str) -> int:
+        """How often it was changed; 0 for one that is unknown."""
+        query = select(self.warnings.c.version).where(self.warnings.c.warning_id == warning_id)
+        return int(db.execute(query).scalar() or 0)
+
     def one(self, db: Connection, warning_id: str) -> dict[str, Any] | None:
         found = db.execute(select(self.warnings).where(self.warnings.c.warning_id == warning_id)).mappings().first()
         return dict(found) if found else None

@@ -14,8 +14,7 @@ from domain.content import Text
 from domain.errors import NotFound
 from domain.events import Recorded
 from domain.people import Channel
-from domain.ports import Clock
-from domain.private import Sealed
+from domain.ports import Clock, Known
 from domain.rulepacks import LANES, Lane
 from domain.shards import Circle, Purpose, ShardPlanned
 from infra.engine.follower import Follower
@@ -110,24 +109,26 @@ class ViewTexts:
         if plan.purpose is Purpose.TEST:  # about no warning
             return render_trial(plan, self._clock.now())
         with self._views.reading() as db:
-            row = self._views.warnings.one(db, plan.warning_id)
+            version = self._views.warnings.version(db, plan.warning_id)
+            key = (plan.warning_id, version, plan.purpose, plan.circle, plan.language, plan.lane)
+            words = self._kept.get(key)  # another thread may empty what is kept
+            row = self._views.warnings.one(db, plan.warning_id) if words is None else None
+        if words is not None:
+            return words
         if row is None:
             raise NotFound("warning.unknown", f"Warning {plan.warning_id} is not in the views.")
-        key = (plan.warning_id, row["version"], plan.purpose, plan.circle, plan.language, plan.lane)
-        words = self._kept.get(key)  # another thread may empty what is kept
-        if words is None:
-            if len(self._kept) > 500:
-                self._kept.clear()
-            words = self._kept[key] = render(
-                state_of(row),
-                purpose=plan.purpose,
-                circle=plan.circle,
-                language=plan.language,
-                now=self._clock.now(),
-                lane=plan.lane,
-                cancel_texts=msgspec.convert(row["cancel_texts"] or [], tuple[Text, ...]),
-                cancel_reason=row["cancel_reason"] or "",
-            )
+        if len(self._kept) > 500:
+            self._kept.clear()
+        words = self._kept[key] = render(
+            state_of(row),
+            purpose=plan.purpose,
+            circle=plan.circle,
+            language=plan.language,
+            now=self._clock.now(),
+            lane=plan.lane,
+            cancel_texts=msgspec.convert(row["cancel_texts"] or [], tuple[Text, ...]),
+            cancel_reason=row["cancel_reason"] or "",
+        )
         return words
 
 
@@ -137,15 +138,12 @@ class ViewContacts:
     def __init__(self, views: Views) -> None:
         self._views = views
 
-    def sealed(self, person_ids: Sequence[str]) -> dict[str, Sealed]:
+    def of(self, person_ids: Sequence[str], node_id: str | None) -> Known:
         with self._views.reading() as db:
-            return self._views.directory.sealed(db, person_ids)
-
-    def stays(self, person_ids: Sequence[str]) -> dict[str, list[Sealed]]:
-        with self._views.reading() as db:
-            return self._views.whereabouts.of(db, person_ids)
-
-    def zones(self, node_id: str) -> list[str]:
-        with self._views.reading() as db:
-            hierarchy = self._views.directory.hierarchy(db)
-        return [hierarchy.nodes[above].zone for above in hierarchy.ancestors(node_id) if above in hierarchy.nodes]
+            sealed = self._views.directory.sealed(db, person_ids)
+            if node_id is None:
+                return Known(sealed)
+            stays = self._views.whereabouts.of(db, person_ids)
+            tree = self._views.directory.hierarchy(db)
+        zones = (tree.nodes[above].zone for above in tree.ancestors(node_id) if above in tree.nodes)
+        return Known(sealed, stays, tuple(zones))
