@@ -343,6 +343,11 @@ class Growth:
         self._grown = grown
         self._poll_s = poll_s
 
+    @property
+    def happened(self) -> bool:
+        """Whether something was appended since, as far as it was heard of here."""
+        return self._grown.is_set()
+
     async def wait(self) -> None:
         """Returns when the log has grown here, or after `poll_s` seconds: another process may have written."""
         try:

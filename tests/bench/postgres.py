@@ -19,8 +19,11 @@ from infra.runtime import Runtime
 from infra.storage import Storage, in_database
 from infra.stores import Stores
 from infra.vault import FileVault
-from projections.follower import Views, wipe
+from projections.follower import VIEWS, Views, wipe
 from projections.postgres import postgres_views
+from projections.projection import Projection
+from projections.tree import Tree
+from projections.warnings import Warnings
 from tests.bench import loads
 from tests.bench.figures import Figure, figure
 from tests.bench.log import Accepting, Raw, appended, filled, folded
@@ -100,8 +103,9 @@ async def append_many() -> list[Figure]:
     return found
 
 
-async def replay() -> Figure:
-    """Folds the log of `replay` into views of the same server, empty each time."""
+async def replay() -> list[Figure]:
+    """Folds the log of `replay` into views of the same server, empty each time: all of them, and two by themselves, the
+    lightest and the heaviest."""
     people, fan_outs = loads.now.replayed
     with folder() as path, server() as (_, config):
         async with Stores(path, database=config) as stores:
@@ -111,15 +115,19 @@ async def replay() -> Figure:
             await runtime.start()
             await filled(runtime, people, fan_outs)
             await runtime.stop(drain_s=5)
-            pairs = []
+            pairs: dict[str, list[tuple[float, float]]] = {}
             for _ in range(loads.now.rounds):
-                views = await asyncio.to_thread(_empty, stores, config)
-                pairs.append(await asyncio.to_thread(folded, stores, views))
+                for name, kinds in (("", VIEWS), (".warnings", (Warnings,)), (".tree", (Tree,))):
+                    views = await asyncio.to_thread(_empty, stores, config, kinds)
+                    pairs.setdefault(name, []).append(await asyncio.to_thread(folded, stores, views))
             events = await stores.log.last_position()
     said = f"{events:,} events: {people:,} people, {fan_outs} fan-outs; {loads.now.rounds} rounds"
-    return figure("replay.pg", "events/s", pairs, load=said, goal="100,000 events/s")
+    return [
+        figure(f"replay.pg{name}", "events/s", found, load=said, goal="100,000 events/s")
+        for name, found in pairs.items()
+    ]
 
 
-def _empty(stores: Stores, config: DatabaseConfig) -> Views:
+def _empty(stores: Stores, config: DatabaseConfig, kinds: Sequence[type[Projection]]) -> Views:
     wipe(stores.views.engine)
-    return Views(postgres_views(conninfo(config.url.get_secret_value()), views_schema(config.db_schema)))
+    return Views(postgres_views(conninfo(config.url.get_secret_value()), views_schema(config.db_schema)), kinds)

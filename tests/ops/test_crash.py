@@ -48,6 +48,8 @@ class Moments:
         taken = sorted(self.dice.uniform(1, people * 0.95) for _ in range(kills - by_clock))
         waits = [*("clock" for _ in clock), *("taken" for _ in taken)]
         self.dice.shuffle(waits)
+        first = waits.index("taken")  # or all may have been sent by then, and the others show nothing
+        waits[0], waits[first] = waits[first], waits[0]
         by = {"clock": iter(clock), "taken": iter([("messages", n) for n in taken])}
         self.all: list[tuple[str, float]] = [next(by[kind]) for kind in waits]
 
