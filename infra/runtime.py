@@ -42,6 +42,7 @@ _log = structlog.get_logger("fenghuo.runtime")
 
 DRAIN_S = 30.0
 SHARED_POLL_S = 0.05  # how often a process looks at a log that others write to
+ANNOUNCED_S = 0.25  # between looks for what is to be announced: hundreds wait, and what is planned here is offered
 
 
 class Runtime:
@@ -80,7 +81,7 @@ class Runtime:
             channel: DrillNotifier(notifier, self.receipts.record, stores.clock, drilled)
             for channel, notifier in notifiers.items()
         }
-        self.queue = self._table(lanes)
+        self.queue = self._table(lanes, ANNOUNCED_S if kafka is not None else 0.0)
         self.texts = ViewTexts(stores.views, stores.clock)
         self.left = Left()  # by the relay
         taken_from: Queue = self.queue
@@ -132,9 +133,9 @@ class Runtime:
         self._tasks: list[asyncio.Task[None]] = []
         self.ousted = asyncio.Event()  # another process does what this one was to do alone: it should end
 
-    def _table(self, lanes: Collection[Lane]) -> ViewQueue:
+    def _table(self, lanes: Collection[Lane], rest_s: float = 0.0) -> ViewQueue:
         stores = self.stores
-        return ViewQueue(stores.views, stores.follower, stores.clock, stores.log.last_recorded_now, lanes)
+        return ViewQueue(stores.views, stores.follower, stores.clock, stores.log.last_recorded_now, lanes, rest_s)
 
     async def start(self) -> None:
         """Starts the parts. Raises Unreachable where another process does what only one may do, and cannot share it."""

@@ -36,6 +36,7 @@ class ViewQueue:
     Retries are due by the wall clock. Where that was set back, those written before are offered at once: each comes
     early by its own wait at most, and once, since its next one is written by the new clock. None waits for the hour
     by which the clock was set. `recorded` says when the log was last written to: a clock may be set back between runs.
+    Who is offered nearly everything looks into the view again only after `rest_s`.
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class ViewQueue:
         clock: Clock,
         recorded: Callable[[], datetime | None] = lambda: None,
         lanes: Collection[Lane] = LANES,
+        rest_s: float = 0.0,
     ) -> None:
+        self._rest_s = rest_s
         self._lanes = frozenset(lanes)
         self._views = views
         self._follower = follower
@@ -84,10 +87,14 @@ class ViewQueue:
 
     async def wait(self, now: datetime) -> None:
         due = await asyncio.to_thread(self._next_due, now)
-        waits: list[Coroutine[Any, Any, Any]] = [self._follower.moved(self._seen), self._offer.wait()]
+        waits: list[Coroutine[Any, Any, Any]] = [self._moved(), self._offer.wait()]
         if due is not None:
             waits.append(self._clock.sleep_until(self._setback.moment(due)))
         await first_of(*waits)
+
+    async def _moved(self) -> None:
+        await self._follower.moved(self._seen)
+        await asyncio.sleep(self._rest_s)
 
     def _next_due(self, now: datetime) -> datetime | None:
         with self._views.reading() as db:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from itertools import count
 
 import msgspec
 import structlog
@@ -36,6 +37,7 @@ DAY = {"cleanup.policy": "delete", "retention.ms": str(24 * 3600 * 1000)}  # old
 
 class _Sent(msgspec.Struct):
     position: int
+    part: int
     again_at: float
     wait_s: float
 
@@ -49,6 +51,7 @@ class Dispatcher:
         self._config = config
         self._dead = DeadWatch(config)
         self._sent: OrderedDict[str, _Sent] = OrderedDict()
+        self._turn = {lane: count() for lane in LANES}
 
     async def run(self) -> None:
         watching = asyncio.create_task(self._dead.run(), name="dead-letters")
@@ -85,19 +88,30 @@ class Dispatcher:
         sent = self._sent.get(found.shard_id)
         return sent is None or found.position > sent.position or at >= sent.again_at
 
+    async def _part(self, sending: Producer, found: Due) -> int:
+        """The partition on which a shard was announced, or else the next in turn. Left to their keys, one worker would
+        have a tenth more than another, and a warning goes out as fast as the one who has most."""
+        parts = sorted(await sending.partitions_for(self._config.lane(found.lane)))
+        sent = self._sent.get(found.shard_id)
+        return (
+            sent.part if sent is not None and sent.part in parts else parts[next(self._turn[found.lane]) % len(parts)]
+        )
+
     async def _announce(self, sending: Producer, new: list[Due]) -> None:
         config = self._config
         with answered():
+            parts = [await self._part(sending, found) for found in new]
             taken = [
-                await sending.send(config.lane(found.lane), encode(found), key=found.shard_id.encode()) for found in new
+                await sending.send(config.lane(found.lane), encode(found), key=found.shard_id.encode(), partition=part)
+                for found, part in zip(new, parts, strict=True)
             ]
             await asyncio.gather(*taken)
         at = asyncio.get_running_loop().time()
-        for found in new:
+        for found, part in zip(new, parts, strict=True):
             sent = self._sent.get(found.shard_id)
             repeated = sent is not None and sent.position >= found.position
             wait_s = min(sent.wait_s * 2, LONGEST_RESEND_S) if sent and repeated else config.resend_s
-            self._sent[found.shard_id] = _Sent(found.position, at + wait_s, wait_s)
+            self._sent[found.shard_id] = _Sent(found.position, part, at + wait_s, wait_s)
             self._sent.move_to_end(found.shard_id)
         while len(self._sent) > REMEMBERED:
             self._sent.popitem(last=False)

@@ -27,6 +27,7 @@ R = TypeVar("R")
 _log = structlog.get_logger("fenghuo.log")
 
 AGAIN_S = 1.0  # until the wake-ups of other processes are listened to again
+TOGETHER_S = 0.03  # what others append within this time is heard of once: each process hears of each commit
 
 
 def _once_more(read: Callable[..., R]) -> Callable[..., R]:
@@ -141,8 +142,11 @@ class PostgresLog(PostgresApplicationRecorder):
                 async with await psycopg.AsyncConnection.connect(self._database.conninfo, autocommit=True) as db:
                     await db.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self.channel)))
                     grown()
-                    async for _ in db.notifies():
+                    while True:
+                        async for _ in db.notifies(stop_after=1):
+                            pass  # all that came together are one
                         grown()
+                        await asyncio.sleep(TOGETHER_S)
             except psycopg.Error as error:
                 _log.warning("not_listening", error=type(error).__name__, again_in_s=AGAIN_S)
             await asyncio.sleep(AGAIN_S)

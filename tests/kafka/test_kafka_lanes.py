@@ -149,6 +149,22 @@ async def test_what_is_announced_twice_or_by_two_relays_is_sent_once(tmp_path, k
         assert len(f.sink.sent) == len(planned) * len(TOLD)
 
 
+async def test_shards_are_spread_evenly_and_announced_again_where_they_were(tmp_path, kafka):
+    impatient = kafka.model_copy(update={"resend_s": 0.3})
+    async with fleet(tmp_path, impatient) as f:
+        planned = await f.plan(3 * impatient.partitions)
+        f.relay()
+        async with asyncio.timeout(20):
+            while await least_announced(impatient) < 2:  # noqa: ASYNC110  the brokers are asked
+                await asyncio.sleep(0.05)
+        places: dict[str, set[int]] = {}
+        for record in await whole(impatient, impatient.lane(Lane.NORMAL)):
+            places.setdefault(read_due(record.value).shard_id, set()).add(record.partition)
+        assert set(places) == set(planned)
+        assert {len(parts) for parts in places.values()} == {1}
+        assert set(Counter(part for (part,) in places.values()).values()) == {3}
+
+
 async def test_a_group_that_is_set_back_to_an_old_offset_sends_nothing_again(tmp_path, kafka):
     async with fleet(tmp_path, kafka) as f:
         f.relay()
