@@ -95,7 +95,7 @@ class Follower:
                 self._notify()
             if time() >= soon_until:
                 quiet = time() > grew_at + QUIET_S
-                await first_of(self._urgent.wait(), *([grown.wait()] if quiet else []), timeout_s=LOOK_S)
+                await first_of(self._urgent.wait(), *([grown.heard()] if quiet else []), timeout_s=LOOK_S)
                 if grown.happened:
                     grew_at = time()
                     soon_until = grew_at + FOLDING_S if quiet else soon_until

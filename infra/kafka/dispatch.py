@@ -93,9 +93,9 @@ class Dispatcher:
         have a tenth more than another, and a warning goes out as fast as the one who has most."""
         parts = sorted(await sending.partitions_for(self._config.lane(found.lane)))
         sent = self._sent.get(found.shard_id)
-        return (
-            sent.part if sent is not None and sent.part in parts else parts[next(self._turn[found.lane]) % len(parts)]
-        )
+        if sent is not None and sent.part in parts:
+            return sent.part
+        return parts[next(self._turn[found.lane]) % len(parts)]
 
     async def _announce(self, sending: Producer, new: list[Due]) -> None:
         config = self._config

@@ -348,6 +348,10 @@ class Growth:
         """Whether something was appended since, as far as it was heard of here."""
         return self._grown.is_set()
 
+    async def heard(self) -> None:
+        """Returns once something that was appended is heard of here, and not before."""
+        await self._grown.wait()
+
     async def wait(self) -> None:
         """Returns when the log has grown here, or after `poll_s` seconds: another process may have written."""
         try:
