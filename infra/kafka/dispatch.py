@@ -91,7 +91,7 @@ class Dispatcher:
     async def _part(self, sending: Producer, found: Due) -> int:
         """The partition on which a shard was announced, or else the next in turn. Left to their keys, one worker would
         have a tenth more than another, and a warning goes out as fast as the one who has most."""
-        parts = sorted(await sending.partitions_for(self._config.lane(found.lane)))
+        parts: list[int] = sorted(await sending.partitions_for(self._config.lane(found.lane)))
         sent = self._sent.get(found.shard_id)
         if sent is not None and sent.part in parts:
             return sent.part
