@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.operators import OperatorType
 
 from domain.outcomes import Row
 from projections.projection import Compiled, Statement
@@ -70,6 +71,10 @@ class OneOf(ColumnElement[bool]):
     def __init__(self, column: ColumnElement[str], each: FromClause) -> None:
         self.type = Boolean()
         self.column, self.texts = column, select(each.c.text)
+
+    def self_group(self, against: OperatorType | None = None) -> OneOf:
+        """Stays as it is among other conditions: with the `= 1` that a boolean gets on SQLite no index would be used."""
+        return self
 
 
 @compiles(OneOf)

@@ -187,7 +187,7 @@ def _asked(runtime: Runtime, newest: str) -> dict[str, Callable[[Connection], An
         "timers.due": lambda db: v.timers.due(db, now),
         "timers.next_due": v.timers.next_due,
         "cases.page": lambda db: v.cases.page(db, before=None, limit=PAGE),
-        "cases.of_warning": lambda db: v.cases.of_warning(db, newest),
+        "cases.of_warning": lambda db: v.cases.of_warning(db, newest, [NODE], PAGE),
         "unclear.page": lambda db: v.unclear.page(db, limit=PAGE),
         "ladder.due": lambda db: v.ladder.due(db, soon),
         "contact_points.known": lambda db: v.contact_points.known(db, locals_),

@@ -63,12 +63,12 @@ def engine(postgres: Any) -> Iterator[Engine]:
         with made.begin() as db:
             for view in (Directory(), Tree(), Deliveries(), ContactPoints(), Whereabouts()):
                 view.metadata.create_all(db)
-                view.apply([_recorded(said, n) for n, said in enumerate(_before(), 1)], db)
+                view.apply([recorded(said, n) for n, said in enumerate(before(), 1)], db)
         yield made
         made.dispose()
 
 
-def _before() -> Iterator[Event]:
+def before() -> Iterator[Event]:
     for node in range(NODES):
         people = tuple(f"n{node}-{n:03d}" for n in range(AT_ONE))
         for who in people:
@@ -96,7 +96,7 @@ def _before() -> Iterator[Event]:
 
 @pytest.mark.parametrize("name", FOLDED)
 def test_what_happened_to_some_is_folded_without_reading_all(engine: Engine, name: str) -> None:
-    events = [_recorded(said, n) for n, said in enumerate(FOLDED[name], 10**5)]
+    events = [recorded(said, n) for n, said in enumerate(FOLDED[name], 10**5)]
 
     def fold(db: Connection) -> None:
         for view in (Tree(), Deliveries(), ContactPoints()):
@@ -144,6 +144,6 @@ def _of_plan(node: dict[str, Any]) -> int:
     return looked + sum(_of_plan(below) for below in node.get("Plans", ()))
 
 
-def _recorded(said: Event, position: int) -> Recorded:
+def recorded(said: Event, position: int) -> Recorded:
     meta = Metadata(event_id=f"e{position}", recorded_at=NOW, actor="x", correlation_id="c")
     return Recorded(f"shard-{position}", position, meta, said, position)
