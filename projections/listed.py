@@ -73,7 +73,7 @@ class OneOf(ColumnElement[bool]):
         self.column, self.texts = column, select(each.c.text)
 
     def self_group(self, against: OperatorType | None = None) -> OneOf:
-        """Stays as it is among other conditions: with the `= 1` that a boolean gets on SQLite no index would be used."""
+        """Stays as it is among other conditions: with the `= 1` that a boolean gets on SQLite no index is used."""
         return self
 
 
