@@ -19,10 +19,10 @@ LONGEST_BACKOFF_S = 30.0
 PACE_S = 0.1  # between two batches, unless somebody waits: many small ones take the interpreter from who is sending
 PARKED_S = 1.0  # between two looks at whether another program went on beyond an event that is not known here
 LOOK_S = 0.1  # between two looks at views that another process keeps in step
+SOON_S = 0.01  # the same, while somebody waits or something new is on its way
 QUIET_S = 0.5  # without anything new in the log
 FOLDING_S = 0.3  # within which the other process has most likely folded what came then
 EASED_S = 2.0  # how long bulk waits for the views at most, each time
-SOON_S = 0.01  # the same, while somebody waits
 
 
 class Follower:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, event
-from test_postgres_reads import FOLDED, READ, before, recorded
+from test_postgres_reads import FOLDED, READ, before, folding, recorded
 
 from projections.contact_points import ContactPoints
 from projections.deliveries import Deliveries
@@ -20,7 +20,6 @@ from projections.whereabouts import Whereabouts
 VIEWS = (Directory, Tree, Deliveries, ContactPoints, Whereabouts)
 # Of one warning, of one shard or of one person there are few rows; of a warning there are as many as people.
 KEYS = {"reach_g0": ("person_id",), "deliveries_g0": ("shard_id", "person_id"), "people_g0": ("person_id", "node_id")}
-OF_A_WARNING = {"the figures of a node": "reach_g0"}  # which has no people in it: see the tree
 
 
 @pytest.fixture(scope="module")
@@ -36,16 +35,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 @pytest.mark.parametrize("name", FOLDED)
 def test_what_happened_to_some_is_folded_by_their_keys(engine: Engine, name: str) -> None:
-    events = [recorded(said, n) for n, said in enumerate(FOLDED[name], 10**5)]
-
-    def fold(db: Connection) -> None:
-        for view in (Tree(), Deliveries(), ContactPoints()):
-            view.apply(events, db)
-
-    assert not _astray(engine, fold)
+    assert not _astray(engine, folding(name))
 
 
-@pytest.mark.parametrize("name", [name for name in READ if name not in OF_A_WARNING])
+@pytest.mark.parametrize("name", READ)
 def test_what_is_asked_of_some_is_read_by_their_keys(engine: Engine, name: str) -> None:
     assert not _astray(engine, READ[name])
 
